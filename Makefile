@@ -1,0 +1,105 @@
+# What CI runs is `make check`; nothing exists only there. Go is all that is needed: tools are built from modules of their
+# own under .ci/tools and cached by Go. On a machine with a C compiler tests run under the race detector.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+tool      = go tool -modfile=.ci/tools/$(1)/go.mod
+BUF       = $(call tool,buf) buf
+LINT      = $(call tool,lint) golangci-lint
+RACE      = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+# The pattern ./... passes over dot entries.
+GOPACKAGES = ./... ./.ci/reference
+FUZZTIME ?= 10s
+BENCH    ?= .
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## Show what it is worth: an embedded upstream, the sidecar, a comparison (Ctrl-C ends)
+	go run ./cmd/warmpool demo
+
+.PHONY: test
+test: ## Run all tests, under the race detector where there is a C compiler
+	@$(if $(RACE),:,echo 'no C compiler: without the race detector' >&2)
+	go test $(RACE) ./...
+	@for p in nginx:nginx-light haproxy:haproxy node:nodejs npm:npm; do \
+		PATH=$$PATH:/usr/sbin:/sbin command -v $${p%%:*} >/dev/null || \
+			echo "not run: end-to-end tests with $${p%%:*} (install the package $${p##*:})" >&2; \
+	done
+
+.PHONY: e2e
+e2e: ## Drive the binary with nginx, HAProxy, go-httpbin and Node; fails when one is missing
+	E2E_REQUIRE=1 go test $(RACE) -count=1 ./sidecar/e2e
+
+.PHONY: check
+check: ## Everything that must pass: tidy, generated code, lint, build, test
+	@for target in check-tidy check-generate lint build test; do \
+		begin=$$SECONDS; $(MAKE) --no-print-directory "$$target"; echo "-- $$target: $$((SECONDS - begin)) s"; \
+	done
+
+.PHONY: build
+build: ## Compile everything; binaries go to bin/
+	go build ./...
+	@if [[ -d cmd ]]; then go build -o bin/ ./cmd/...; fi
+
+.PHONY: lint
+lint: ## Check Go (golangci-lint, gofumpt) and protos (buf; breaking changes against the last tag)
+	$(LINT) run $(GOPACKAGES)
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+	@tag=$$(git describe --tags --abbrev=0 2>/dev/null || true); \
+	if [[ -n $$tag ]]; then echo "buf breaking --against $$tag"; $(BUF) breaking --against ".git#tag=$$tag"; fi
+
+.PHONY: format
+format: ## Format Go and protos
+	$(LINT) fmt $(GOPACKAGES)
+	$(BUF) format --write
+
+.PHONY: generate
+generate: ## Generate api/warmpool/v1 and the README's settings from proto
+	$(BUF) generate --template .ci/buf.gen.yaml
+	go run ./.ci/reference
+
+.PHONY: check-generate
+check-generate:
+	@rm -rf .ci/out/generate
+	$(BUF) generate --template .ci/buf.gen.yaml --output .ci/out/generate
+	@diff -r .ci/out/generate/api/warmpool/v1 api/warmpool/v1 || \
+		{ echo 'generated code is not what proto says: run make generate' >&2; exit 1; }
+	go run ./.ci/reference -check
+	@# The pattern ./... passes over dot entries.
+	go test $(RACE) ./.ci/reference
+
+.PHONY: check-tidy
+check-tidy:
+	go mod tidy -diff
+
+.PHONY: conformance
+conformance: ## Play HTTP/1.1 conformance cases through gRPC and report; CASES=FILE plays that file
+	go test $(RACE) -v -count=1 ./sidecar -run '^TestConformance$$' $(if $(CASES),-args -cases=$(abspath $(CASES))) \
+		| grep -vE '^ *(---|===) '
+
+.PHONY: soak
+soak: ## Play every fault at length: 200,000 requests, 100,000 POSTs to servers that close at the wrong moment
+	go test $(RACE) -count=1 -v -timeout 60m ./pool/soak -args -requests=200000 -posts=100000
+
+.PHONY: fuzz
+fuzz: ## Fuzz each target for FUZZTIME (10s)
+	@go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' ./... | while read -r package; do \
+		go test -list '^Fuzz' "$$package" | { grep '^Fuzz' || true; } | while read -r target; do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" </dev/null; \
+		done; \
+	done
+
+# Flags of the side-by-side run: make bench BENCHFLAGS='-json bench.json -profile .ci/out/profiles'
+BENCHFLAGS ?=
+
+.PHONY: bench
+bench: ## Measure: codec and engine (BENCH selects), then warmpool beside HAProxy and ReverseProxy (about 2 minutes)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./pool/...
+	go run ./cmd/warmpool-bench $(BENCHFLAGS)
