@@ -1,0 +1,511 @@
+package pool
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// instant is a point on the pool's own monotonic clock: the time since the
+// pool was made. Zero stands for "never" where a limit may be absent.
+type instant = time.Duration
+
+// admission makes one upstream's decisions: which connection carries a
+// request, when to dial, who waits, who is refused, what is retired. It is a
+// plain value that is fed events and the time; it does no I/O, takes no lock
+// and reads no clock, so the same events give the same decisions (the source
+// of chance is handed in). Whoever drives it holds a lock around every call and
+// carries out the orders it collects after letting go of that lock.
+//
+// A connection is never dialed for one request: requests wait in the order
+// they came, and whatever becomes free first, a finished exchange's connection
+// or a new one, goes to the first of them. So a dial outlives the request that
+// caused it, and a request that gives up leaves nothing behind.
+//
+// Invariants, between calls:
+//   - total = dialing + idle + active + retiring, at most policy.Max
+//   - a request waits only while no idle connection may carry it
+//   - dialing never exceeds policy.MaxDialing
+type admission struct {
+	policy *Policy
+	chance *rand.Rand
+
+	endpoints []*endpoint
+	waiting   queue
+	total     int
+	dialing   int
+	idle      int
+	active    int
+	closings  int                // of the active ones, those whose last exchange is under way and says so
+	busy      map[*slot]struct{} // the active connections, where pipelining is on
+
+	draining    bool         // requests are still served, connections are not kept
+	refusal     Reason       // not ReasonNone: every request is refused for it
+	connected   bool         // a dial has succeeded since the upstream exists
+	failing     bool         // the newest dials failed, and none has succeeded since
+	failedSince instant      // since when failing
+	failure     *dialFailure // the newest failure; nil after a success
+
+	due    instant // no tick is needed before; 0: none at all
+	orders []order
+	nextID uint64
+}
+
+// endpoint is the decisions' record of one address.
+type endpoint struct {
+	addr         netip.AddrPort
+	idle         []*slot // most recently used last
+	active       int
+	dialing      int
+	total        int
+	gone         bool      // no longer one of the upstream's addresses
+	fails        int       // rounds of failed dials in a row
+	spoils       bool      // it closed connections unused: a dial's success ends its fails no more, only a connection that serves or lasts
+	retryAt      instant   // no dial before, after a failure
+	lets         idleLimit // how long it lets connections idle, by what it did
+	reuse        reuse     // whether its connections may carry more than one exchange
+	noPipelining instant   // until then requests are not pipelined to it: it handled that badly
+}
+
+// slot is the decisions' record of one connection.
+type slot struct {
+	id        uint64
+	endpoint  *endpoint
+	state     slotState
+	round     int // its endpoint's fails when it was dialed
+	opened    instant
+	idleSince instant
+	expires   instant       // end of its lifetime; 0: none
+	idleLimit time.Duration // how long it may idle by the server's own word; 0: it said nothing
+	idled     time.Duration // for how long it was idle before what is outstanding
+	allowed   int           // exchanges it may carry by the server's own word; 0: it said nothing
+	rtt       time.Duration // of its TCP handshake
+	exchanges int           // carried so far
+	inflight  int           // outstanding now
+	alone     bool          // what is outstanding must not be followed by more
+	last      bool          // what is outstanding has said that it is the connection's last
+	conn      *conn         // the connection itself; nil while dialing. Never used here
+}
+
+type slotState uint8
+
+const (
+	slotDialing slotState = iota
+	slotIdle
+	slotActive
+	slotRetiring // told to close, not closed yet
+	slotLost
+)
+
+// String is the state's name as operators see it.
+func (s slotState) String() string {
+	return nameOf([]string{"dialing", "idle", "active", "draining", "closed"}, uint8(s))
+}
+
+// dialFailure is why no connection could be made.
+type dialFailure struct {
+	reason    Reason
+	endpoint  netip.AddrPort // zero when it never came to an address
+	detail    string
+	err       error
+	permanent bool // trying again soon cannot help: a certificate that does not verify, a name that does not exist
+}
+
+// order is something the driver must do, outside the lock.
+type order struct {
+	kind    orderKind
+	slot    *slot        // dial, retire
+	ticket  *ticket      // refuse
+	reason  Reason       // refuse
+	failure *dialFailure // refuse, when dialing failed
+	state   *State       // refuse, when the queue was the cause
+	close   CloseReason  // retire
+}
+
+type orderKind uint8
+
+const (
+	orderDial orderKind = iota
+	orderRefuse
+	orderRetire
+)
+
+// ask admits a request. The slot it returns is the request's; with nil the
+// request waits, or an order refuses it.
+func (a *admission) ask(t *ticket, now instant) *slot {
+	if a.refusal != ReasonNone {
+		a.refuse(t, order{reason: a.refusal})
+		return nil
+	}
+	if !t.fresh {
+		if s := a.takeIdle(t, now); s != nil {
+			return s
+		}
+	}
+	if a.hopeless(now) && !a.dialable(now) {
+		a.refuse(t, order{reason: a.failure.reason, failure: a.failure})
+		return nil
+	}
+	t.since = now
+	t.giveUp = t.deadline
+	if w := a.policy.MaxWait; w > 0 && (t.giveUp == 0 || now+w < t.giveUp) {
+		t.giveUp = now + w
+	}
+	if t.again {
+		a.waiting.pushFront(t)
+	} else {
+		a.waiting.pushBack(t)
+	}
+	a.pump(now)
+	if t.pipelinable && a.waiting.last == t && a.waiting.len == a.dialing+1 { // nobody else waits without a dial
+		if s := a.pipeline(now); s != nil {
+			a.waiting.remove(t)
+			a.begin(s, t, now)
+			return s
+		}
+	}
+	if !t.again && a.waiting.len-a.dialing > a.policy.MaxWaiting {
+		a.waiting.remove(t)
+		a.refuse(t, order{reason: ReasonQueueFull, state: a.state(0)})
+		return nil
+	}
+	a.remind(t.giveUp)
+	return nil
+}
+
+// gaveUp takes a request out of the queue. It reports whether the request was
+// still waiting; if not, it has a connection or has been refused.
+func (a *admission) gaveUp(t *ticket) bool {
+	if !t.queued {
+		return false
+	}
+	a.waiting.remove(t)
+	return true
+}
+
+// dialed reports that s's connection stands. The request returned is to be
+// sent on it; with nil it is idle, or an order retires it.
+func (a *admission) dialed(s *slot, now instant) *ticket {
+	a.dialing--
+	s.endpoint.dialing--
+	a.connected = true
+	if !s.endpoint.spoils {
+		a.proven(s.endpoint)
+	}
+	s.opened = now
+	if life := a.policy.MaxLifetime; life > 0 {
+		s.expires = now + life - time.Duration(a.chance.Int64N(int64(life/10)+1))
+	}
+	t := a.offer(s, now)
+	a.pump(now)
+	return t
+}
+
+// dialFailed reports that s's connection could not be made.
+func (a *admission) dialFailed(s *slot, f *dialFailure, now instant) {
+	a.dialing--
+	s.endpoint.dialing--
+	a.forget(s)
+	a.failed(f, now)
+	a.penalise(s, now)
+	a.refuseHopeless(now)
+	a.pump(now)
+}
+
+// freed reports that s has finished an exchange and may carry another. The
+// request returned is to be sent on it next. A close reason other than
+// CloseNone says that the connection has served its time and is to be retired.
+// Of a connection that was lost in the meantime nothing is left to free.
+func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
+	if s.state != slotActive {
+		return nil, CloseNone
+	}
+	s.exchanges++
+	s.inflight--
+	s.endpoint.reuse.answered(s.exchanges)
+	s.idled = 0 // it has answered: what it did before proves nothing any more
+	if s.inflight > 0 {
+		return a.follow(s, now), CloseNone
+	}
+	a.rest(s)
+	if s.endpoint.spoils {
+		a.proven(s.endpoint)
+		defer a.pump(now)
+	}
+	if why := a.spent(s, now); why != CloseNone {
+		s.state = slotRetiring
+		return nil, why
+	}
+	return a.offer(s, now), CloseNone
+}
+
+// lost reports that s's connection is closed, and why. An address whose new
+// connections end unused is left alone as one that refuses them.
+func (a *admission) lost(s *slot, why CloseReason, now instant) {
+	switch s.state {
+	case slotIdle:
+		a.dropIdle(s)
+	case slotActive:
+		a.rest(s)
+	case slotLost:
+		return
+	}
+	a.forget(s)
+	spoilt := spoiltBy(s.endpoint.addr, why)
+	switch {
+	case spoilt != nil && s.exchanges == 0 && now-s.opened < earlyClose:
+		s.endpoint.spoils = true
+		a.failed(spoilt, now)
+		a.penalise(s, now)
+		a.refuseHopeless(now)
+	case s.endpoint.spoils && now-s.opened >= earlyClose:
+		a.proven(s.endpoint)
+	}
+	a.pump(now)
+}
+
+// tick lets time pass: requests that waited long enough are refused, idle
+// connections that are spent retire, postponed dials are made.
+func (a *admission) tick(now instant) {
+	a.due = 0
+	for t := a.waiting.first; t != nil; {
+		next := t.next
+		if t.giveUp > 0 && t.giveUp <= now {
+			a.waiting.remove(t)
+			a.refuse(t, a.timeout(t, now))
+		} else {
+			a.remind(t.giveUp)
+		}
+		t = next
+	}
+	for _, e := range a.endpoints {
+		for _, s := range slices.Clone(e.idle) {
+			if why := a.stale(s, now); why != CloseNone {
+				a.retire(s, why)
+			} else {
+				a.remind(a.idleUntil(s, now))
+			}
+		}
+	}
+	if a.hopeless(now) && !a.dialable(now) {
+		a.refuseHopeless(now)
+	}
+	a.pump(now)
+}
+
+// resolved reports the upstream's addresses as they are now. Connections to
+// those that are no longer among them retire when they are idle.
+func (a *admission) resolved(addrs []netip.AddrPort, now instant) {
+	known := make(map[netip.AddrPort]*endpoint, len(a.endpoints))
+	for _, e := range a.endpoints {
+		known[e.addr] = e
+		e.gone = true
+	}
+	for _, addr := range addrs {
+		if e := known[addr]; e != nil {
+			e.gone = false
+		} else {
+			e = &endpoint{addr: addr}
+			known[addr] = e
+			a.endpoints = append(a.endpoints, e)
+		}
+	}
+	for _, e := range a.endpoints {
+		if e.gone {
+			for _, s := range slices.Clone(e.idle) {
+				a.retire(s, CloseEndpointGone)
+			}
+		}
+	}
+	a.endpoints = slices.DeleteFunc(a.endpoints, func(e *endpoint) bool { return e.gone && e.total == 0 })
+	a.pump(now)
+}
+
+// timeout is the refusal of a request that waited too long: for the dials'
+// failure where nothing but failing dials happened meanwhile, or no port was left
+// to dial from.
+func (a *admission) timeout(t *ticket, now instant) order {
+	o := order{reason: ReasonWaitTimeout, state: a.state(now - t.since)}
+	switch {
+	case t.deadline > 0 && t.deadline <= now:
+		o.reason = ReasonDeadlineExceeded
+	case a.failing && (a.idle+a.active == 0 || a.failure.reason == ReasonNoLocalPort):
+		o.reason, o.failure = a.failure.reason, a.failure
+	}
+	return o
+}
+
+// unresolved reports that the upstream's host could not be resolved. What is
+// known stays in use; only an upstream without any address refuses.
+func (a *admission) unresolved(f *dialFailure, now instant) {
+	if len(a.endpoints) > 0 {
+		return
+	}
+	a.failed(f, now)
+	a.refuseHopeless(now)
+}
+
+// shut refuses what waits and all that will come, and retires what is idle.
+func (a *admission) shut(why Reason) {
+	a.refusal = why
+	for t := a.waiting.first; t != nil; t = a.waiting.first {
+		a.waiting.remove(t)
+		a.refuse(t, order{reason: why})
+	}
+	for _, e := range a.endpoints {
+		for _, s := range slices.Clone(e.idle) {
+			a.retire(s, CloseDrain)
+		}
+	}
+}
+
+// takeIdle makes the best idle connection active: of two endpoints drawn by
+// chance the one with fewer active connections, and there the one used last,
+// so that surplus connections go cold and retire, or the one unused longest,
+// as the policy selects.
+func (a *admission) takeIdle(t *ticket, now instant) *slot {
+	for a.idle > 0 {
+		e := a.idleEndpoint()
+		s := e.idle[len(e.idle)-1]
+		if a.policy.Selection == SelectRoundRobin {
+			s = e.idle[0]
+		}
+		if why := a.stale(s, now); why != CloseNone {
+			a.retire(s, why)
+			continue
+		}
+		a.dropIdle(s)
+		a.begin(s, t, now)
+		return s
+	}
+	return nil
+}
+
+func (a *admission) idleEndpoint() *endpoint {
+	if len(a.endpoints) == 1 {
+		return a.endpoints[0]
+	}
+	n := a.chance.IntN(len(a.endpoints))
+	m := a.chance.IntN(len(a.endpoints) - 1)
+	if m >= n {
+		m++
+	}
+	one, two := a.endpoints[n], a.endpoints[m]
+	switch {
+	case len(one.idle) > 0 && (len(two.idle) == 0 || one.active <= two.active):
+		return one
+	case len(two.idle) > 0:
+		return two
+	}
+	for i := range a.endpoints { // both drawn have none: the next one that has
+		if e := a.endpoints[(n+i)%len(a.endpoints)]; len(e.idle) > 0 {
+			return e
+		}
+	}
+	panic("pool: idle connections are counted that no endpoint has")
+}
+
+// offer gives s to the first waiting request whose deadline has not passed, or
+// makes it idle. To send a request that is too late would cost the connection.
+func (a *admission) offer(s *slot, now instant) *ticket {
+	for t := a.waiting.first; t != nil; t = a.waiting.first {
+		a.waiting.remove(t)
+		if t.deadline > 0 && t.deadline <= now { // the tick that should have said so is late
+			a.refuse(t, a.timeout(t, now))
+			continue
+		}
+		a.begin(s, t, now)
+		return t
+	}
+	s.state = slotIdle
+	s.idleSince = now
+	s.endpoint.idle = append(s.endpoint.idle, s)
+	a.idle++
+	switch {
+	case a.refusal != ReasonNone, a.draining:
+		a.retire(s, CloseDrain)
+	case s.endpoint.gone:
+		a.retire(s, CloseEndpointGone)
+	default:
+		a.remind(a.idleUntil(s, now))
+	}
+	return nil
+}
+
+// begin puts t's request on s.
+func (a *admission) begin(s *slot, t *ticket, now instant) {
+	if s.state == slotIdle {
+		s.idled = now - s.idleSince
+	}
+	s.inflight++
+	s.alone = !t.pipelinable
+	if s.inflight > 1 {
+		return
+	}
+	s.state = slotActive
+	a.active++
+	s.endpoint.active++
+	if a.policy.PipelineDepth > 1 {
+		if a.busy == nil {
+			a.busy = make(map[*slot]struct{})
+		}
+		a.busy[s] = struct{}{}
+	}
+}
+
+// rest ends a connection's being active.
+func (a *admission) rest(s *slot) {
+	a.active--
+	s.endpoint.active--
+	if s.last {
+		s.last = false
+		a.closings--
+	}
+	delete(a.busy, s)
+}
+
+func (a *admission) dropIdle(s *slot) {
+	e := s.endpoint
+	if last := len(e.idle) - 1; e.idle[last] == s {
+		e.idle = e.idle[:last]
+	} else {
+		i := slices.Index(e.idle, s)
+		e.idle = slices.Delete(e.idle, i, i+1)
+	}
+	a.idle--
+}
+
+// forget ends the record of a connection.
+func (a *admission) forget(s *slot) {
+	s.state = slotLost
+	a.total--
+	s.endpoint.total--
+	if e := s.endpoint; e.gone && e.total == 0 {
+		a.endpoints = slices.DeleteFunc(a.endpoints, func(other *endpoint) bool { return other == e })
+	}
+}
+
+func (a *admission) refuse(t *ticket, o order) {
+	o.kind, o.ticket = orderRefuse, t
+	a.orders = append(a.orders, o)
+}
+
+// remind makes sure that a tick comes no later than at.
+func (a *admission) remind(at instant) {
+	if at > 0 && (a.due == 0 || at < a.due) {
+		a.due = at
+	}
+}
+
+// state is the upstream's numbers for a refusal's text.
+func (a *admission) state(waited time.Duration) *State {
+	s := &State{
+		Max: a.policy.Max, Total: a.total, Active: a.active, Idle: a.idle, Dialing: a.dialing,
+		Waiting: a.waiting.len, Waited: waited,
+	}
+	if a.failure != nil {
+		s.LastDialError = a.failure.text()
+	}
+	return s
+}

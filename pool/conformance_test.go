@@ -1,0 +1,96 @@
+package pool_test
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/warmpool-dev/warmpool/pool"
+	"github.com/warmpool-dev/warmpool/pool/h1"
+	"github.com/warmpool-dev/warmpool/pool/h1/h1test"
+)
+
+// engine is a pool with one upstream as a client under test.
+type engine struct {
+	pool     *pool.Pool
+	upstream *pool.Upstream
+}
+
+func newEngine(cfg h1test.Config) (h1test.Client, error) {
+	p := pool.New(pool.Options{})
+	policy := pool.DefaultPolicy("origin", "http://"+cfg.Addr)
+	policy.Max = cfg.MaxConns
+	policy.MaxIdleTime = cfg.IdleTimeout
+	policy.ResponseHeadTimeout = cfg.HeaderTimeout
+	policy.BodyIdleTimeout = cfg.BodyIdleTimeout
+	policy.PipelineDepth = cfg.Pipelining
+	policy.ExpectContinue = cfg.ExpectContinueWait
+	policy.Limits = h1.Limits{
+		HeadBytes: cfg.MaxHeadBytes, Fields: cfg.MaxHeaderCount,
+		ChunkLineBytes: cfg.MaxChunkLineBytes, TrailerBytes: cfg.MaxHeadBytes,
+	}
+	policy.MaxBufferedBody = 32 << 20
+	if cfg.MaxBodyBytes > 0 {
+		policy.MaxBufferedBody = cfg.MaxBodyBytes
+	}
+	if cfg.TLS {
+		policy.URL = "https://" + cfg.Addr
+		policy.TLS.RootCAs = x509.NewCertPool()
+		policy.TLS.RootCAs.AppendCertsFromPEM(cfg.CA)
+	}
+	u, err := p.Add(policy)
+	return &engine{p, u}, err
+}
+
+func (e *engine) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = e.pool.Close(ctx) // what is cut here was judged before
+}
+
+func (e *engine) Do(ctx context.Context, call h1test.Call) h1test.Outcome {
+	req := &pool.Request{Method: call.Method, Path: call.Path, Body: call.Body, Timeout: call.Timeout}
+	for _, f := range call.Headers {
+		req.Fields = append(req.Fields, h1.Field{Name: f[0], Value: f[1]})
+	}
+	res, err := e.upstream.Do(ctx, req)
+	if err != nil {
+		return h1test.Outcome{Err: errorKind(err), Detail: err.Error()}
+	}
+	return h1test.Outcome{Status: res.Status, Body: res.Body, Headers: pairs(res.Fields), Trailers: pairs(res.Trailers)}
+}
+
+func pairs(fields []h1.Field) [][2]string {
+	list := make([][2]string, len(fields))
+	for i, f := range fields {
+		list[i] = [2]string{f.Name, f.Value}
+	}
+	return list
+}
+
+func errorKind(err error) h1test.ErrorKind {
+	var e *pool.Error
+	if !errors.As(err, &e) {
+		return h1test.ErrorKind("not a *pool.Error")
+	}
+	switch e.Reason {
+	case pool.ReasonInvalidRequest, pool.ReasonUnsupported, pool.ReasonMalformedResponse:
+		return h1test.Malformed
+	case pool.ReasonResponseTooLarge, pool.ReasonBodyTooLarge, pool.ReasonRequestTooLarge:
+		return h1test.TooLarge
+	case pool.ReasonResponseTruncated:
+		return h1test.Truncated
+	case pool.ReasonConnectionClosed, pool.ReasonConnectionReset, pool.ReasonWriteFailed:
+		return h1test.Closed
+	case pool.ReasonResponseTimeout, pool.ReasonBodyTimeout, pool.ReasonDeadlineExceeded, pool.ReasonWaitTimeout:
+		return h1test.Timeout
+	}
+	return h1test.ErrorKind(e.Reason.String())
+}
+
+func TestConformance(t *testing.T) {
+	report := h1test.RunAll(t, h1test.Cases(), h1test.Features{"tls": true, "max_body_bytes": true, "pipelining": true, "expect_continue": true}, newEngine, h1test.Options{})
+	t.Log("\n" + report.String())
+}

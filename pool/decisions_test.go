@@ -1,0 +1,338 @@
+package pool
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// decisions drives an admission as an upstream does, with a clock that moves
+// only when it is told to, and writes down what is decided. Requests are known
+// by names, connections by their ids, endpoints as e1, e2, ….
+type decisions struct {
+	admission
+	tb       testing.TB
+	now      instant
+	requests map[string]*ticket
+	names    map[*ticket]string  // of requests that have not ended
+	carries  map[*slot][]*ticket // whose requests an active connection carries, in order
+	slots    map[uint64]*slot    // all but those lost
+	lines    []string
+}
+
+func newDecisions(tb testing.TB, policy Policy, seed uint64) *decisions {
+	return &decisions{
+		admission: admission{policy: &policy, chance: rand.New(rand.NewPCG(seed, seed))},
+		tb:        tb,
+		now:       time.Second, // zero means never
+		requests:  make(map[string]*ticket),
+		names:     make(map[*ticket]string),
+		carries:   make(map[*slot][]*ticket),
+		slots:     make(map[uint64]*slot),
+	}
+}
+
+// plainPolicy is a policy with no limit but those a test is about.
+func plainPolicy() Policy {
+	return Policy{Name: "u", Max: 4, MaxDialing: 4, MaxWaiting: 100, PipelineDepth: 1}
+}
+
+func endpointAddr(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i)}), 80)
+}
+
+func endpointAddrs(n int) []netip.AddrPort {
+	list := make([]netip.AddrPort, n)
+	for i := range list {
+		list[i] = endpointAddr(i + 1)
+	}
+	return list
+}
+
+func endpointName(a netip.AddrPort) string { return fmt.Sprintf("e%d", a.Addr().As4()[3]) }
+
+func (d *decisions) note(format string, args ...any) {
+	d.lines = append(d.lines, fmt.Sprintf(format, args...))
+}
+
+// take returns what was decided since the last call.
+func (d *decisions) take() string {
+	text := strings.Join(d.lines, "\n")
+	d.lines = d.lines[:0]
+	return text
+}
+
+// settled carries out what the decisions ordered and checks the invariants.
+func (d *decisions) settled() {
+	d.tb.Helper()
+	orders := d.orders
+	d.orders = nil
+	for _, o := range orders {
+		switch o.kind {
+		case orderDial:
+			d.slots[o.slot.id] = o.slot
+			d.note("dial %d to %s", o.slot.id, endpointName(o.slot.endpoint.addr))
+		case orderRetire:
+			d.note("retire %d: %v", o.slot.id, o.close)
+		case orderRefuse:
+			d.note("refuse %s: %v%s", d.names[o.ticket], o.reason, numbers(o.state))
+			d.over(o.ticket)
+		}
+	}
+	d.check()
+}
+
+func numbers(s *State) string {
+	if s == nil {
+		return ""
+	}
+	text := fmt.Sprintf(" (waited %v; %d of %d, %d active, %d idle, %d dialing; %d waiting", s.Waited, s.Total, s.Max, s.Active, s.Idle, s.Dialing, s.Waiting)
+	if s.LastDialError != "" {
+		text += "; " + s.LastDialError
+	}
+	return text + ")"
+}
+
+// over forgets a request; that it is known shows that it has not ended before.
+func (d *decisions) over(t *ticket) {
+	d.tb.Helper()
+	name, known := d.names[t]
+	if !known {
+		d.tb.Fatalf("a request ended twice\n%s", d.take())
+	}
+	delete(d.names, t)
+	delete(d.requests, name)
+}
+
+func (d *decisions) granted(t *ticket, s *slot) {
+	d.tb.Helper()
+	if _, known := d.names[t]; !known {
+		d.tb.Fatalf("connection %d was given to a request that had ended", s.id)
+	}
+	if s.state != slotActive {
+		d.tb.Fatalf("connection %d was given away while %v", s.id, s.state)
+	}
+	for _, other := range d.carries[s] {
+		if !t.pipelinable || !other.pipelinable || s.exchanges == 0 {
+			d.tb.Fatalf("connection %d was given to %s while %s is on it", s.id, d.names[t], d.names[other])
+		}
+	}
+	d.carries[s] = append(d.carries[s], t)
+	d.note("%s gets %d", d.names[t], s.id)
+}
+
+func (d *decisions) request(name string, t *ticket) {
+	d.tb.Helper()
+	if d.requests[name] != nil {
+		d.tb.Fatalf("request %s is there already", name)
+	}
+	d.requests[name], d.names[t] = t, name
+	if s := d.ask(t, d.now); s != nil {
+		d.granted(t, s)
+	}
+	d.settled()
+}
+
+func (d *decisions) giveUp(name string) {
+	t := d.requests[name]
+	if d.gaveUp(t) {
+		d.over(t)
+		d.note("%s is gone", name)
+	} else {
+		d.note("%s does not wait", name)
+	}
+	d.settled()
+}
+
+func (d *decisions) dialSucceeds(id uint64) {
+	s := d.slots[id]
+	if t := d.dialed(s, d.now); t != nil {
+		d.granted(t, s)
+	}
+	d.settled()
+}
+
+func (d *decisions) dialFails(id uint64, f *dialFailure) {
+	s := d.slots[id]
+	delete(d.slots, id)
+	d.dialFailed(s, f, d.now)
+	d.settled()
+}
+
+// finishes ends the first exchange on connection id well.
+func (d *decisions) finishes(id uint64) {
+	s := d.slots[id]
+	d.over(d.carries[s][0])
+	d.carries[s] = d.carries[s][1:]
+	t, why := d.freed(s, d.now)
+	if why != CloseNone {
+		d.note("%d has served its time: %v", id, why)
+	}
+	for ; t != nil; t = d.follow(s, d.now) {
+		d.granted(t, s)
+	}
+	d.settled()
+}
+
+// closes ends connection id, and the exchanges on it.
+func (d *decisions) closes(id uint64, early bool) {
+	s := d.slots[id]
+	delete(d.slots, id)
+	for _, t := range d.carries[s] {
+		d.over(t)
+	}
+	delete(d.carries, s)
+	why := CloseTruncated
+	if early {
+		why = ClosePeerClosedIdle
+	}
+	d.lost(s, why, d.now)
+	d.settled()
+}
+
+func (d *decisions) resolves(addrs ...netip.AddrPort) {
+	d.resolved(addrs, d.now)
+	d.settled()
+}
+
+// pass lets time pass, with every tick that was asked for on the way.
+func (d *decisions) pass(by time.Duration) {
+	end := d.now + by
+	for d.due > 0 && d.due <= end {
+		d.now = max(d.now, d.due)
+		before := d.due
+		d.tick(d.now)
+		if d.due > 0 && d.due <= before {
+			d.tb.Fatalf("a tick at %v asks for another at %v", before, d.due)
+		}
+		d.settled()
+	}
+	d.now = end
+}
+
+// next lets time pass until the next tick that was asked for.
+func (d *decisions) next() {
+	if d.due == 0 {
+		d.note("nothing is due")
+		return
+	}
+	d.pass(max(0, d.due-d.now))
+}
+
+// check holds the decisions' records to what is written about them.
+func (d *decisions) check() {
+	d.tb.Helper()
+	must := func(ok bool, format string, args ...any) {
+		d.tb.Helper()
+		if !ok {
+			d.tb.Fatalf("at %v: %s\n%s", d.now, fmt.Sprintf(format, args...), d.take())
+		}
+	}
+	var dialing, idle, active, retiring int
+	type counts struct{ total, dialing, active int }
+	per := make(map[*endpoint]counts)
+	for id, s := range d.slots {
+		c := per[s.endpoint]
+		c.total++
+		switch s.state {
+		case slotDialing:
+			dialing++
+			c.dialing++
+		case slotIdle:
+			idle++
+		case slotActive:
+			active++
+			c.active++
+			must(s.inflight == len(d.carries[s]) && s.inflight > 0, "connection %d counts %d exchanges, %d are on it", id, s.inflight, len(d.carries[s]))
+			must(s.inflight <= d.policy.PipelineDepth, "connection %d carries %d exchanges, %d are allowed", id, s.inflight, d.policy.PipelineDepth)
+		case slotRetiring:
+			retiring++
+		case slotLost:
+			must(false, "connection %d is lost and not reported", id)
+		}
+		per[s.endpoint] = c
+	}
+	must(d.dialing == dialing && d.idle == idle && d.active == active,
+		"counted %d dialing, %d idle, %d active; there are %d, %d, %d", d.dialing, d.idle, d.active, dialing, idle, active)
+	must(d.total == dialing+idle+active+retiring, "counted %d in all, there are %d", d.total, dialing+idle+active+retiring)
+	must(d.total <= d.policy.Max, "%d connections, %d are allowed", d.total, d.policy.Max)
+	must(d.dialing <= d.policy.MaxDialing, "%d dials, %d are allowed", d.dialing, d.policy.MaxDialing)
+
+	must(d.policy.PipelineDepth == 1 || len(d.busy) == active, "%d connections are listed as active, there are %d", len(d.busy), active)
+
+	known := 0
+	for _, e := range d.endpoints {
+		c := per[e]
+		known += c.total
+		must(e.total == c.total && e.dialing == c.dialing && e.active == c.active, "%s counted %d, %d dialing, %d active; there are %+v",
+			endpointName(e.addr), e.total, e.dialing, e.active, c)
+		must(!e.gone || e.total > 0, "%s is gone and kept", endpointName(e.addr))
+		must(!e.gone || len(e.idle) == 0, "%s is gone and has idle connections", endpointName(e.addr))
+		for i, s := range e.idle {
+			must(s.state == slotIdle && s.endpoint == e, "%s lists connection %d as idle", endpointName(e.addr), s.id)
+			must(i == 0 || e.idle[i-1].idleSince <= s.idleSince, "%s has its idle connections out of order", endpointName(e.addr))
+		}
+	}
+	must(known == d.total, "%d of %d connections are at an endpoint that is forgotten", d.total-known, d.total)
+	d.checkQueue(must)
+	d.checkDue(must)
+}
+
+func (d *decisions) checkQueue(must func(bool, string, ...any)) {
+	waiting := 0
+	var before *ticket
+	for t := d.waiting.first; t != nil; before, t = t, t.next {
+		waiting++
+		must(t.queued && t.prev == before, "the queue's links are torn")
+		must(d.names[t] != "", "a request that has ended waits")
+		must(t.fresh || d.idle == 0, "%s waits while %d are idle", d.names[t], d.idle)
+	}
+	must(d.waiting.last == before && d.waiting.len == waiting, "the queue counts %d, %d wait", d.waiting.len, waiting)
+	carried := 0
+	for _, on := range d.carries {
+		carried += len(on)
+	}
+	must(len(d.names) == waiting+carried, "%d requests have not ended, %d wait and %d are carried", len(d.names), waiting, carried)
+	must(d.refusal == ReasonNone || waiting == 0 && d.idle == 0, "%d wait and %d are idle after the end", waiting, d.idle)
+}
+
+// checkDue holds the time of the next tick to everything that a tick has to
+// do, and sees that nothing is put off that could be done now.
+func (d *decisions) checkDue(must func(bool, string, ...any)) {
+	need := func(at instant, format string, args ...any) {
+		must(at == 0 || d.due > 0 && d.due <= at, "the next tick is due at %v, but at %v %s", d.due, at, fmt.Sprintf(format, args...))
+	}
+	for t := d.waiting.first; t != nil; t = t.next {
+		need(t.giveUp, "%s has waited long enough", d.names[t])
+	}
+	before := d.due - 1 // the next tick
+	if d.due == 0 {
+		before = d.now + 1000*time.Hour
+	}
+	for _, e := range d.endpoints {
+		for _, s := range e.idle {
+			why := CloseNone
+			if before > d.now {
+				why = d.stale(s, before)
+			}
+			must(why == CloseNone, "connection %d is stale (%v) at %v, the next tick is due at %v", s.id, why, before, d.due)
+		}
+	}
+	if d.refusal != ReasonNone || d.dialing >= d.policy.MaxDialing || d.total >= d.policy.Max ||
+		d.waiting.len <= d.dialing && d.total >= d.policy.Warm {
+		return
+	}
+	for _, e := range d.endpoints {
+		switch {
+		case e.gone, e.fails > 0 && e.dialing > 0:
+		case e.retryAt > d.now:
+			need(e.retryAt, "%s may be dialed again", endpointName(e.addr))
+		case d.due > 0 && d.due <= d.now: // the tick that will see to it is late
+		default:
+			must(false, "%s could be dialed: %d wait, %d dialing, %d of %d warm", endpointName(e.addr), d.waiting.len, d.dialing, d.total, d.policy.Warm)
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package pool
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// dialer makes an upstream's connections: TCP, then TLS where the origin is https.
+type dialer struct {
+	policy *Policy
+	tls    *tls.Config // nil for plain HTTP
+	tcp    func(ctx context.Context, network, address string) (net.Conn, error)
+	turn   atomic.Uint32 // of the source addresses
+}
+
+// dialTimes is what a connection's handshakes took.
+type dialTimes struct{ connect, handshake time.Duration }
+
+func newDialer(custom func(context.Context, string, string) (net.Conn, error), policy *Policy, o origin) *dialer {
+	d := &dialer{policy: policy, tcp: custom}
+	if custom == nil {
+		d.tcp = d.connect
+	}
+	if o.tls {
+		d.tls = &tls.Config{
+			RootCAs:            policy.TLS.RootCAs,
+			Certificates:       policy.TLS.Certificates,
+			ServerName:         policy.TLS.ServerName,
+			MinVersion:         policy.TLS.MinVersion,
+			InsecureSkipVerify: policy.TLS.InsecureSkipVerify, //nolint:gosec // the operator's explicit choice
+			NextProtos:         []string{"http/1.1"},
+			ClientSessionCache: tls.NewLRUClientSessionCache(max(1, policy.TLS.SessionCache)),
+		}
+		if d.tls.ServerName == "" {
+			d.tls.ServerName = o.host
+		}
+	}
+	return d
+}
+
+// connect makes a TCP connection with the policy's socket options, from the
+// source address whose turn it is.
+func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	policy := &d.policy.TCP
+	from := net.Dialer{
+		KeepAliveConfig: net.KeepAliveConfig{
+			Enable: policy.KeepAliveIdle >= 0,
+			Idle:   policy.KeepAliveIdle, Interval: policy.KeepAliveInterval, Count: policy.KeepAliveCount,
+		},
+		Control: func(_, _ string, c syscall.RawConn) error { return setSocketOptions(c, policy) },
+	}
+	sources := d.sources(address)
+	if len(sources) == 0 {
+		return from.DialContext(ctx, network, address)
+	}
+	var failed error
+	for range sources { // an address that has no port left does not stop the others
+		from.LocalAddr = &net.TCPAddr{IP: sources[int(d.turn.Add(1))%len(sources)].AsSlice()}
+		c, err := from.DialContext(ctx, network, address)
+		if err == nil || !errors.Is(err, syscall.EADDRNOTAVAIL) {
+			return c, err
+		}
+		failed = err
+	}
+	return nil, failed
+}
+
+// sources are the source addresses of the family that address is of.
+func (d *dialer) sources(address string) []netip.Addr {
+	all := d.policy.TCP.SourceAddresses
+	to, err := netip.ParseAddrPort(address)
+	if err != nil || len(all) == 0 {
+		return all
+	}
+	var fit []netip.Addr
+	for _, source := range all {
+		if source.Is4() == to.Addr().Is4() {
+			fit = append(fit, source)
+		}
+	}
+	return fit
+}
+
+// dial connects to one endpoint. The noticer sees what happens below TLS.
+func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (net.Conn, *noticer, dialTimes, *dialFailure) {
+	var times dialTimes
+	begun := time.Now()
+	limited, cancel := context.WithTimeout(ctx, d.policy.ConnectTimeout)
+	tcp, err := d.tcp(limited, "tcp", to.String())
+	cancel()
+	times.connect = time.Since(begun)
+	if err != nil {
+		return nil, nil, times, connectFailure(to, d.policy.ConnectTimeout, err)
+	}
+	n := newNoticer(tcp, d.tls != nil)
+	if d.tls == nil {
+		return tcp, n, times, nil
+	}
+	begun = time.Now()
+	limited, cancel = context.WithTimeout(ctx, d.policy.TLSHandshakeTimeout)
+	defer cancel()
+	secured := tls.Client(n, d.tls)
+	err = secured.HandshakeContext(limited)
+	times.handshake = time.Since(begun)
+	if err == nil {
+		if proto := secured.ConnectionState().NegotiatedProtocol; proto != "" && proto != "http/1.1" {
+			err = fmt.Errorf("the server chose the protocol %q, only http/1.1 is spoken", proto)
+		}
+	}
+	if err != nil {
+		_ = tcp.Close() // the handshake's error is the one that counts
+		return nil, nil, times, handshakeFailure(to, d.policy.TLSHandshakeTimeout, err)
+	}
+	return secured, n, times, nil
+}
+
+func connectFailure(to netip.AddrPort, limit time.Duration, err error) *dialFailure {
+	f := &dialFailure{endpoint: to, reason: ReasonDialFailed, detail: fmt.Sprintf("connecting to %s failed", to), err: plain(err)}
+	var network net.Error
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		f.reason = ReasonDialRefused
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		f.reason = ReasonNoLocalPort
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT),
+		errors.As(err, &network) && network.Timeout():
+		f.reason = ReasonDialTimeout
+		f.detail, f.err = fmt.Sprintf("connecting to %s took longer than timeouts.connect (%s)", to, limit), nil
+	}
+	return f
+}
+
+func handshakeFailure(to netip.AddrPort, limit time.Duration, err error) *dialFailure {
+	f := &dialFailure{endpoint: to, reason: ReasonTLSFailed, detail: fmt.Sprintf("the TLS handshake with %s failed", to), err: err}
+	var (
+		network   net.Error
+		verify    *tls.CertificateVerificationError
+		authority x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &verify), errors.As(err, &authority):
+		f.permanent = true
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		f.reason = ReasonDialTimeout
+		f.detail, f.err = fmt.Sprintf("the TLS handshake with %s took longer than timeouts.tls_handshake (%s)", to, limit), nil
+	}
+	return f
+}
+
+// plain drops the outer layers of a dial error that only repeat the address.
+func plain(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		return op.Err
+	}
+	return err
+}

@@ -1,0 +1,188 @@
+package pool
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// The part of admission that decides where and when to dial, and when there is no
+// use in it.
+
+// The pace of dials to an address that refuses: the first pause is up to
+// backoffFirst, each further round doubles it up to backoffMost, and every
+// pause is drawn evenly between nothing and that bound (full jitter), so that
+// many sidecars do not storm an upstream that returns.
+const (
+	backoffFirst = 25 * time.Millisecond
+	backoffMost  = 2 * time.Second
+)
+
+// earlyClose is the age below which a connection that the peer closes unused
+// counts as a failed dial: the address accepts connections but serves none.
+const earlyClose = time.Second
+
+// pump starts the dials that are wanted and allowed: one for each request that
+// waits without one, and what the warm floor lacks.
+func (a *admission) pump(now instant) {
+	if a.refusal != ReasonNone {
+		return
+	}
+	for a.waiting.len > a.dialing || a.total < a.policy.Warm && !a.draining {
+		if a.dialing >= a.policy.MaxDialing {
+			return
+		}
+		if a.total >= a.policy.Max {
+			if retiring := a.total - a.dialing - a.idle - a.active; a.waiting.len > a.dialing+retiring {
+				a.makeRoom()
+			}
+			return
+		}
+		e := a.dialTarget(now)
+		if e == nil {
+			return
+		}
+		a.nextID++
+		s := &slot{id: a.nextID, endpoint: e, round: e.fails}
+		a.dialing++
+		e.dialing++
+		a.total++
+		e.total++
+		a.orders = append(a.orders, order{kind: orderDial, slot: s})
+	}
+}
+
+// makeRoom retires the idle connection unused for longest when a request waits
+// that must not have an idle one: the second attempt of an exchange whose
+// first met a dead connection.
+func (a *admission) makeRoom() {
+	var oldest *slot
+	for _, e := range a.endpoints {
+		if len(e.idle) > 0 && (oldest == nil || e.idle[0].idleSince < oldest.idleSince) {
+			oldest = e.idle[0]
+		}
+	}
+	if oldest != nil {
+		a.retire(oldest, CloseSurplus)
+	}
+}
+
+// patience is how long waiting requests are kept while every dial to an
+// upstream that has worked before fails, so that its restart costs them time
+// and not an error.
+func (a *admission) patience() time.Duration {
+	if a.policy.MaxWait > 0 {
+		return a.policy.MaxWait
+	}
+	return time.Second
+}
+
+// dialTarget is the address to dial next: of those that are not being left
+// alone after a failure, the one with the fewest connections. Towards an
+// address that failed only one dial is in flight at a time.
+func (a *admission) dialTarget(now instant) *endpoint {
+	var best *endpoint
+	ties := 0
+	for _, e := range a.endpoints {
+		switch {
+		case e.gone, e.fails > 0 && e.dialing > 0:
+		case e.retryAt > now:
+			a.remind(e.retryAt)
+		case best == nil || e.total < best.total:
+			best, ties = e, 1
+		case e.total == best.total:
+			if ties++; a.chance.IntN(ties) == 0 {
+				best = e
+			}
+		}
+	}
+	return best
+}
+
+// dialable reports whether a dial is in flight or could be started now.
+func (a *admission) dialable(now instant) bool {
+	if a.dialing > 0 {
+		return true
+	}
+	return slices.ContainsFunc(a.endpoints, func(e *endpoint) bool { return !e.gone && e.retryAt <= now })
+}
+
+// hopeless reports that waiting would not help: there is no connection, every
+// address failed, and that has lasted, or is the first thing known of the
+// upstream, or cannot get better by itself.
+func (a *admission) hopeless(now instant) bool {
+	if a.failure == nil || a.idle+a.active > 0 {
+		return false
+	}
+	for _, e := range a.endpoints {
+		if !e.gone && e.fails == 0 {
+			return false
+		}
+	}
+	return a.failure.permanent || !a.connected || now-a.failedSince >= a.patience()
+}
+
+// refuseHopeless tells those who wait that no connection can be made.
+func (a *admission) refuseHopeless(now instant) {
+	if a.dialing > 0 || !a.hopeless(now) {
+		return
+	}
+	for t := a.waiting.first; t != nil; t = a.waiting.first {
+		a.waiting.remove(t)
+		a.refuse(t, order{reason: a.failure.reason, failure: a.failure})
+	}
+}
+
+// penalise keeps further dials away from s's endpoint for a while. Failures of
+// dials that were in flight together count once.
+func (a *admission) penalise(s *slot, now instant) {
+	e := s.endpoint
+	if e.fails > s.round {
+		return
+	}
+	bound := min(backoffFirst<<min(e.fails, 16), backoffMost)
+	e.fails++
+	e.retryAt = now + 1 + time.Duration(a.chance.Int64N(int64(bound)))
+	if a.waiting.len > 0 || a.total < a.policy.Warm {
+		a.remind(e.retryAt)
+	}
+}
+
+// failed takes note of why there is no new connection.
+func (a *admission) failed(f *dialFailure, now instant) {
+	a.failure = f
+	if !a.failing {
+		a.failing, a.failedSince = true, now
+	}
+}
+
+// proven takes note that e's connections are of use.
+func (a *admission) proven(e *endpoint) {
+	e.spoils, e.fails, e.retryAt = false, 0, 0
+	a.failing, a.failure = false, nil
+}
+
+func (f *dialFailure) text() string {
+	if f.err == nil {
+		return f.detail
+	}
+	return f.detail + ": " + f.err.Error()
+}
+
+// spoiltBy is what the peer did to end a connection, as the failure of a dial;
+// nil when the end was not its doing.
+func spoiltBy(e netip.AddrPort, why CloseReason) *dialFailure {
+	f := &dialFailure{endpoint: e}
+	switch why {
+	case ClosePeerClosedIdle, CloseConnectionClosed:
+		f.reason, f.detail = ReasonConnectionClosed, fmt.Sprintf("%s closes new connections without answering on them", e)
+	case ClosePeerResetIdle, CloseConnectionReset:
+		f.reason, f.detail = ReasonConnectionReset, fmt.Sprintf("%s resets new connections without answering on them", e)
+	case CloseUnsolicitedData:
+		f.reason, f.detail = ReasonMalformedResponse, fmt.Sprintf("%s sends bytes on new connections before any request", e)
+	default:
+		return nil
+	}
+	return f
+}

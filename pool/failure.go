@@ -1,0 +1,140 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"syscall"
+
+	"github.com/warmpool-dev/warmpool/pool/h1"
+)
+
+// refuse ends an exchange that got no connection.
+func (x *Exchange) refuse(o order) {
+	detail := ""
+	var cause error
+	var at netip.AddrPort
+	switch o.reason {
+	case ReasonQueueFull:
+		detail = fmt.Sprintf("the queue is full: max_waiting is %d", x.upstream.policy.MaxWaiting)
+	case ReasonWaitTimeout:
+		detail = fmt.Sprintf("no connection came free within max_wait (%s)", x.upstream.policy.MaxWait)
+	case ReasonDeadlineExceeded:
+		detail, cause = "the deadline passed while the request waited for a connection", os.ErrDeadlineExceeded
+	case ReasonUpstreamDeleted:
+		detail = "the upstream was removed"
+	case ReasonDraining:
+		detail = "the pool is shutting down"
+	default:
+		if o.failure != nil {
+			detail, cause, at = o.failure.detail, o.failure.err, o.failure.endpoint
+		}
+	}
+	x.conn = nil
+	x.fault = x.failure(o.reason, DeliveryNotSent, detail, cause)
+	x.fault.State = o.state
+	x.fault.Endpoint = at
+	x.finish()
+}
+
+// giveUp ends an exchange whose caller gave up before it was on a connection.
+func (x *Exchange) giveUp() {
+	x.fault = x.goneFailure()
+	x.finish()
+}
+
+// goneFailure words why the caller gave up.
+func (x *Exchange) goneFailure() *Error {
+	if CloseReason(x.gone.Load()) == CloseDeadlineExceeded {
+		return x.failure(ReasonDeadlineExceeded, DeliveryNotSent, "the deadline passed", os.ErrDeadlineExceeded)
+	}
+	return x.failure(ReasonCancelled, DeliveryNotSent, "the caller gave up", nil)
+}
+
+// failure words an error of this exchange.
+func (x *Exchange) failure(r Reason, d Delivery, detail string, cause error) *Error {
+	e := &Error{
+		Reason: r, Delivery: d, Upstream: x.upstream.policy.Name, Attempts: x.attempts,
+		Detail: detail, Err: cause,
+	}
+	if x.conn != nil {
+		e.Endpoint = x.conn.endpoint()
+	}
+	return e
+}
+
+// unanswered words the failure of an exchange whose connection ended before it
+// was its turn to be answered.
+func (x *Exchange) unanswered(closed CloseReason) *Error {
+	d := x.delivery(false)
+	switch now := x.upstream.pool.now(); {
+	case x.gone.Load() != 0:
+		e := x.goneFailure()
+		e.Delivery = d
+		return e
+	case x.deadline > 0 && now >= x.deadline:
+		return x.failure(ReasonDeadlineExceeded, d, "the deadline passed before the response was complete", os.ErrDeadlineExceeded)
+	case closed == CloseDrain:
+		return x.failure(ReasonDraining, d, "the pool was closed before the response was complete", nil)
+	}
+	return x.failure(ReasonConnectionClosed, d, fmt.Sprintf("the connection ended (%s) with an exchange ahead of this one", closed), nil)
+}
+
+// readFailure words the end of a connection under this exchange. closed is the
+// connection's reason, err what the read said, parsed the codec's judgement
+// where it made one.
+func (x *Exchange) readFailure(closed CloseReason, started bool, err error, parsed error) *Error {
+	d := x.delivery(started)
+	policy := x.upstream.policy
+	switch closed {
+	case CloseCancelled:
+		return x.failure(ReasonCancelled, d, "the caller gave up", nil)
+	case CloseDeadlineExceeded:
+		return x.failure(ReasonDeadlineExceeded, d, "the deadline passed before the response was complete", os.ErrDeadlineExceeded)
+	case CloseResponseTimeout:
+		return x.failure(ReasonResponseTimeout, d, fmt.Sprintf("no final response head within timeouts.response_head (%s)", policy.ResponseHeadTimeout), nil)
+	case CloseBodyTimeout:
+		return x.failure(ReasonBodyTimeout, d, fmt.Sprintf("a body stood still for timeouts.body_idle (%s)", policy.BodyIdleTimeout), nil)
+	case CloseDrain:
+		return x.failure(ReasonDraining, d, "the pool was closed before the response was complete", nil)
+	}
+	if pe, ok := errors.AsType[*h1.ParseError](parsed); ok {
+		switch pe.Kind {
+		case h1.Malformed:
+			return x.failure(ReasonMalformedResponse, DeliveryResponded, "the response breaks the protocol", pe)
+		case h1.TooLarge:
+			return x.failure(ReasonResponseTooLarge, DeliveryResponded, "the response is over a limit", pe)
+		}
+	}
+	reset := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ETIMEDOUT)
+	switch {
+	case started:
+		return x.failure(ReasonResponseTruncated, DeliveryResponded, "the connection ended inside the response", cause(err, parsed))
+	case x.writeErr != nil && !reset && !errors.Is(err, io.EOF):
+		return x.failure(ReasonWriteFailed, d, "the request could not be written", x.writeErr)
+	case errors.Is(err, io.EOF):
+		return x.failure(ReasonConnectionClosed, d, "the upstream closed the connection without answering", nil)
+	default:
+		return x.failure(ReasonConnectionReset, d, "the connection broke before the upstream answered", err)
+	}
+}
+
+func cause(err, parsed error) error {
+	if parsed != nil {
+		return parsed
+	}
+	return err
+}
+
+// delivery is what is known of the request's way, by what was written and read.
+func (x *Exchange) delivery(started bool) Delivery {
+	switch {
+	case started:
+		return DeliveryResponded
+	case x.written == notWritten || x.written == nothingAccepted:
+		return DeliveryNotSent
+	}
+	return DeliveryUnknown
+}

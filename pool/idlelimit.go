@@ -1,0 +1,115 @@
+package pool
+
+import (
+	"slices"
+	"time"
+)
+
+// idleLimit learns how long an endpoint lets a connection idle before it closes
+// it, from the ages at which it did. A plain value, fed with events and the
+// time.
+//
+// A request that crosses the endpoint's close on the way is lost, and if it is
+// not idempotent it stays lost, so the pool does not use a connection that is
+// about to be closed. Servers rarely say when that is. What they do shows it: a
+// timer closes connections at nearly one age; a server under pressure, or a
+// balancer with several servers behind it, at many.
+//
+// Three habits of servers would teach the wrong thing. One that restarts closes
+// all its idle connections at one moment and at every age: closes that come
+// together with differing ages are dropped. One that closes a single connection
+// for a reason of its own leaves a value far from the others: where most values
+// agree, the others do not count. One whose setting was raised would never show
+// it, because connections are now retired earlier: values are forgotten after a
+// while.
+type idleLimit struct {
+	seen  []idleClose // the newest last
+	burst []idleClose // closes that came together, not judged yet
+	limit time.Duration
+}
+
+// idleClose is one idle connection that the endpoint closed.
+type idleClose struct {
+	at  instant
+	age time.Duration // for how long it had been idle
+}
+
+const (
+	idleSamples   = 32                    // closes that are remembered
+	idleEvidence  = 3                     // closes before anything is concluded
+	idleMemory    = 10 * time.Minute      // for which a close is remembered
+	idleTogether  = 50 * time.Millisecond // between closes that have one cause
+	idleAgreement = 0.05                  // by how much the ages of one timer differ
+)
+
+// closed: the endpoint closed a connection that had been idle for age, or a
+// request met the close of one.
+func (l *idleLimit) closed(age time.Duration, now instant) {
+	if n := len(l.burst); n > 0 && now-l.burst[n-1].at > idleTogether {
+		l.judge()
+	}
+	if len(l.burst) < idleSamples {
+		l.burst = append(l.burst, idleClose{now, age})
+	}
+	l.learn(now)
+}
+
+// learned is the age at which connections are closed, as far as known; 0 when
+// nothing is.
+func (l *idleLimit) learned(now instant) time.Duration {
+	switch {
+	case len(l.burst) > 0 && now-l.burst[len(l.burst)-1].at > idleTogether:
+		l.judge()
+		l.learn(now)
+	case len(l.seen) > 0 && now-l.seen[0].at > idleMemory:
+		l.learn(now)
+	}
+	return l.limit
+}
+
+// judge takes the closes that came together for values, unless they tell of a
+// restart.
+func (l *idleLimit) judge() {
+	youngest, oldest := l.burst[0].age, l.burst[0].age
+	for _, c := range l.burst {
+		youngest, oldest = min(youngest, c.age), max(oldest, c.age)
+	}
+	if !agree(youngest, oldest) {
+		l.burst = l.burst[:0]
+		return
+	}
+	l.seen = append(l.seen, l.burst[0]) // one cause, one value
+	l.burst = l.burst[:0]
+	if surplus := len(l.seen) - idleSamples; surplus > 0 {
+		l.seen = slices.Delete(l.seen, 0, surplus)
+	}
+}
+
+func (l *idleLimit) learn(now instant) {
+	l.seen = slices.DeleteFunc(l.seen, func(c idleClose) bool { return now-c.at > idleMemory })
+	l.limit = 0
+	if len(l.seen) < idleEvidence {
+		return
+	}
+	ages := make([]time.Duration, len(l.seen))
+	for i, c := range l.seen {
+		ages[i] = c.age
+	}
+	slices.Sort(ages)
+	median := ages[len(ages)/2]
+	first := slices.IndexFunc(ages, func(a time.Duration) bool { return agree(a, median) })
+	last := first
+	for last < len(ages) && agree(median, ages[last]) || last < len(ages) && ages[last] <= median {
+		last++
+	}
+	if 5*(last-first) >= 3*len(ages) { // most of them: a timer
+		l.limit = ages[first]
+		return
+	}
+	l.limit = ages[len(ages)/10]
+}
+
+// agree reports that two ages, the smaller first, may be of one timer.
+func agree(small, large time.Duration) bool {
+	return float64(large-small) <= idleAgreement*float64(large)+float64(20*time.Millisecond)
+}

@@ -1,0 +1,85 @@
+package pool
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// closes feeds ages, a second apart, and returns the time after them.
+func closes(l *idleLimit, from instant, ages ...time.Duration) instant {
+	for _, age := range ages {
+		from += time.Second
+		l.closed(age, from)
+	}
+	return from + time.Second
+}
+
+func TestNothingIsConcludedFromFewCloses(t *testing.T) {
+	var l idleLimit
+	now := closes(&l, 0, 2*time.Second, 2*time.Second)
+	if got := l.learned(now); got != 0 {
+		t.Errorf("learned %s from two closes", got)
+	}
+}
+
+func TestATimersAgeIsLearned(t *testing.T) {
+	var l idleLimit
+	now := closes(&l, 0, 2010*time.Millisecond, 2*time.Second, 2030*time.Millisecond, 2020*time.Millisecond)
+	if got := l.learned(now); got != 2*time.Second {
+		t.Errorf("learned %s, want the youngest age, 2s", got)
+	}
+}
+
+func TestACloseFarFromATimersDoesNotCount(t *testing.T) {
+	var l idleLimit
+	now := closes(&l, 0, 5*time.Second, 300*time.Millisecond, 5*time.Second, 5010*time.Millisecond, 5*time.Second)
+	if got := l.learned(now); got != 5*time.Second {
+		t.Errorf("learned %s, want 5s", got)
+	}
+}
+
+func TestARestartTeachesNothing(t *testing.T) {
+	var l idleLimit
+	now := closes(&l, 0, 5*time.Second, 5*time.Second, 5*time.Second)
+	for i := range 20 { // everything idle goes at one moment, at every age
+		l.closed(time.Duration(i)*200*time.Millisecond, now+time.Duration(i)*time.Millisecond)
+	}
+	if got := l.learned(now + time.Second); got != 5*time.Second {
+		t.Errorf("learned %s after a restart, want 5s still", got)
+	}
+}
+
+func TestOfAgesThatDifferALowOneIsTaken(t *testing.T) {
+	var l idleLimit
+	chance := rand.New(rand.NewPCG(1, 2))
+	now := instant(0)
+	for range 30 {
+		now = closes(&l, now, 500*time.Millisecond+time.Duration(chance.Int64N(int64(2500*time.Millisecond))))
+	}
+	if got := l.learned(now); got < 500*time.Millisecond || got > time.Second {
+		t.Errorf("learned %s from closes between 0.5 s and 3 s", got)
+	}
+}
+
+func TestWhatWasSeenIsForgotten(t *testing.T) {
+	var l idleLimit
+	now := closes(&l, 0, 2*time.Second, 2*time.Second, 2*time.Second)
+	if l.learned(now) == 0 {
+		t.Fatal("nothing learned")
+	}
+	if got := l.learned(now + idleMemory + time.Second); got != 0 {
+		t.Errorf("learned %s long after the last close", got)
+	}
+}
+
+func TestClosesAreRememberedInBoundedNumber(t *testing.T) {
+	var l idleLimit
+	for i := range 10000 {
+		l.closed(time.Second, instant(i)*time.Microsecond)
+		l.closed(time.Second, instant(i)*time.Second)
+	}
+	if len(l.seen) > idleSamples || len(l.burst) > idleSamples {
+		t.Errorf("%d and %d are kept", len(l.seen), len(l.burst))
+	}
+}

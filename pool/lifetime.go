@@ -1,0 +1,163 @@
+package pool
+
+import (
+	"slices"
+	"time"
+
+	"github.com/warmpool-dev/warmpool/pool/h1"
+)
+
+// The part of admission that decides how long a connection serves, and says why it
+// no longer does.
+
+// stale says why an idle connection may no longer be used.
+func (a *admission) stale(s *slot, now instant) CloseReason {
+	unused := now - s.idleSince
+	switch {
+	case s.expires > 0 && now >= s.expires:
+		return CloseMaxLifetime
+	case s.idleLimit > 0 && unused >= s.idleLimit, a.limited(s, now) > 0 && unused >= a.limited(s, now):
+		return CloseIdleLimit
+	case a.policy.MaxIdleTime > 0 && unused >= a.policy.MaxIdleTime:
+		return CloseIdleTimeout
+	}
+	return CloseNone
+}
+
+// limited is for how long s may idle by what its endpoint did to others: a
+// round trip and a margin less than what was seen, because a request that is
+// sent then arrives that much later. 0: nothing is known.
+func (a *admission) limited(s *slot, now instant) time.Duration {
+	seen := s.endpoint.lets.learned(now)
+	if seen == 0 {
+		return 0
+	}
+	return max(1, seen-s.rtt-max(idleMargin, seen/20))
+}
+
+const idleMargin = 50 * time.Millisecond
+
+// hinted takes what the server said, with the exchange that is about to be
+// freed, of the connection's future in a Keep-Alive field: with a margin for the
+// request that is on its way when the time is up.
+func (a *admission) hinted(s *slot, hint h1.KeepAlive) {
+	if hint.HasTimeout {
+		s.idleLimit = hint.Timeout - max(hintMargin, 2*s.rtt)
+	}
+	s.allowed = 0
+	if hint.HasMax {
+		s.allowed = s.exchanges + 1 + hint.Max
+	}
+	if hint.HasTimeout && s.idleLimit <= 0 {
+		s.allowed = s.exchanges + 1
+	}
+}
+
+const hintMargin = time.Second
+
+// metClose learns from a connection that its peer ended: an idle one, or one
+// that was used after it had been idle and did not answer.
+func (a *admission) metClose(s *slot, why CloseReason, now instant) {
+	e := s.endpoint
+	switch {
+	case s.exchanges == 0:
+		return // a server may treat a connection that never carried anything as it likes
+	case s.state == slotIdle && (why == ClosePeerClosedIdle || why == ClosePeerResetIdle):
+		e.lets.closed(now-s.idleSince, now)
+	case s.state == slotActive && s.idled > 0 && (why == CloseConnectionClosed || why == CloseConnectionReset || why == ClosePeerClosedIdle):
+		e.lets.closed(s.idled, now)
+	default:
+		return
+	}
+	if why == CloseConnectionReset && s.idled >= forgottenAfter {
+		a.forgotten(e, now)
+	}
+	for _, other := range e.idle {
+		a.remind(max(now+1, a.idleUntil(other, now)))
+	}
+}
+
+// closing reports whether the request that has just begun on s is to say that
+// it is the connection's last. None may follow one that does (RFC 9112, 9.6).
+func (a *admission) closing(s *slot, now instant) bool {
+	others := a.active - a.closings - 1 // that will come free for those who wait
+	if !a.lastExchange(s, s.inflight) && s.endpoint.reuse.allowed(now) &&
+		(!a.draining || a.waiting.len > others || s.inflight > 1) {
+		return false
+	}
+	if !s.last {
+		s.last, s.alone = true, true
+		a.closings++
+	}
+	return true
+}
+
+// drain prepares for the end: what is idle retires, and when there are no fewer
+// connections than requests that wait, each one's next exchange is its last and
+// says so, so that the upstream closes first and keeps the TIME_WAIT.
+func (a *admission) drain() {
+	a.draining = true
+	for _, e := range a.endpoints {
+		for _, s := range slices.Clone(e.idle) {
+			a.retire(s, CloseDrain)
+		}
+	}
+}
+
+// idleUntil is when stale will first say so.
+func (a *admission) idleUntil(s *slot, now instant) instant {
+	until := s.expires
+	for _, limit := range []time.Duration{s.idleLimit, a.policy.MaxIdleTime, a.limited(s, now)} {
+		if limit > 0 && (until == 0 || s.idleSince+limit < until) {
+			until = s.idleSince + limit
+		}
+	}
+	return until
+}
+
+// spent says why a connection that has just finished an exchange must not
+// carry another.
+func (a *admission) spent(s *slot, now instant) CloseReason {
+	switch {
+	case a.refusal != ReasonNone, a.draining && a.waiting.len == 0:
+		return CloseDrain
+	case s.endpoint.gone:
+		return CloseEndpointGone
+	case s.expires > 0 && now >= s.expires:
+		return CloseMaxLifetime
+	case a.lastExchange(s, 0):
+		return CloseMaxRequests
+	}
+	return CloseNone
+}
+
+// lastExchange reports whether s has carried, with the given number more, all
+// the exchanges that the policy and the server allow.
+func (a *admission) lastExchange(s *slot, more int) bool {
+	return a.policy.MaxRequests > 0 && s.exchanges+more >= a.policy.MaxRequests ||
+		s.allowed > 0 && s.exchanges+more >= s.allowed
+}
+
+// retire takes an idle connection out of use and orders it closed.
+func (a *admission) retire(s *slot, why CloseReason) {
+	a.dropIdle(s)
+	s.state = slotRetiring
+	a.orders = append(a.orders, order{kind: orderRetire, slot: s, close: why})
+}
+
+// forgotten: a connection was reset when it was used again, and no close had
+// come before. Its peer does not know it any more: the machine has started anew,
+// or a NAT or balancer on the way has dropped it in silence. Others that lay idle
+// meanwhile are likely to be as dead, and a request that is not idempotent would
+// be lost on each, so they go.
+func (a *admission) forgotten(e *endpoint, now instant) {
+	for _, other := range slices.Clone(e.idle) {
+		if now-other.idleSince >= forgottenAfter {
+			a.retire(other, CloseIdleLimit)
+		}
+	}
+}
+
+// forgottenAfter is the idle time from which a reset says something of other
+// connections. Of one that was busy a moment ago it says more of the request.
+const forgottenAfter = time.Second

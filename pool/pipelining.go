@@ -1,0 +1,53 @@
+package pool
+
+import "time"
+
+// The part of admission that decides which requests follow others on a connection
+// before these are answered.
+
+// pipelinePenalty is for how long an endpoint that handled pipelined requests
+// badly gets none.
+const pipelinePenalty = time.Minute
+
+// follow is the next request to be pipelined on s, which is active. It is
+// asked again until it has none: requests that waited leave together.
+func (a *admission) follow(s *slot, now instant) *ticket {
+	t := a.waiting.first
+	if t == nil || !t.pipelinable || !a.pipelines(s, now) {
+		return nil
+	}
+	a.waiting.remove(t)
+	a.begin(s, t, now)
+	return t
+}
+
+// pipeline is the active connection that a request may be pipelined on: of
+// those that allow it the one with the least outstanding.
+func (a *admission) pipeline(now instant) *slot {
+	if a.policy.PipelineDepth <= 1 {
+		return nil
+	}
+	var best *slot
+	for s := range a.busy {
+		if a.pipelines(s, now) && (best == nil || s.inflight < best.inflight || s.inflight == best.inflight && s.id < best.id) {
+			best = s
+		}
+	}
+	return best
+}
+
+// pipelines reports whether one more request may follow on s: it has answered
+// before, nothing on it must be alone, the depth is not reached, and it is not
+// about to be retired (RFC 9112, 9.3.2).
+func (a *admission) pipelines(s *slot, now instant) bool {
+	return s.state == slotActive && s.exchanges > 0 && !s.alone &&
+		s.inflight < a.policy.PipelineDepth &&
+		now >= s.endpoint.noPipelining && !s.endpoint.gone &&
+		(s.expires == 0 || now < s.expires) && !a.lastExchange(s, s.inflight)
+}
+
+// badPipeline takes the privilege of pipelined requests from an endpoint that
+// ended a connection with several of them unanswered.
+func (a *admission) badPipeline(s *slot, now instant) {
+	s.endpoint.noPipelining = now + pipelinePenalty
+}

@@ -1,0 +1,180 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Options are what a Pool works with. The zero value is a pool on the real
+// network.
+type Options struct {
+	// Dial makes a TCP connection; nil stands for a net.Dialer with the
+	// upstream's TCPPolicy. TLS is spoken by the pool on what Dial returns.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Resolver finds a host's addresses; nil stands for net.DefaultResolver.
+	Resolver Resolver
+	// Observer is told what happens.
+	Observer Observer
+}
+
+// Resolver finds the addresses of a host. A *net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// Observer is told what happens, by those of its functions that are not nil.
+// They are called outside every lock, from the goroutine in which it happened,
+// and must not block.
+type Observer struct {
+	ConnectionOpened func(ConnectionInfo)
+	ConnectionClosed func(ConnectionInfo, CloseReason)
+	DialFailed       func(upstream string, why Reason, endpoint netip.AddrPort, err error)
+	ResolveFailed    func(upstream string, err error)
+	// PortsShort: most local ports towards an endpoint are taken. Told once, when
+	// it becomes so.
+	PortsShort func(upstream string, use PortUse)
+	// ReuseStopped: something on the way to the endpoint does not understand
+	// persistent connections, so for a while each carries one exchange only.
+	ReuseStopped func(upstream string, endpoint netip.AddrPort, because string)
+}
+
+// Pool is a set of upstreams, by name. Its methods may be called from any
+// goroutine.
+type Pool struct {
+	options Options
+	epoch   time.Time
+	ports   ports
+	ids     atomic.Uint64 // of connections
+
+	mu struct {
+		sync.RWMutex
+		upstreams map[string]*Upstream
+		closed    bool
+	}
+}
+
+// New makes a pool without upstreams.
+func New(o Options) *Pool {
+	p := &Pool{options: o, epoch: time.Now()}
+	p.mu.upstreams = make(map[string]*Upstream)
+	return p
+}
+
+func (p *Pool) now() instant { return time.Since(p.epoch) }
+
+// Add makes an upstream known and begins to resolve its host and to dial its
+// warm floor. It fails when the policy is invalid, the name is taken or the
+// pool is closed.
+func (p *Pool) Add(policy Policy) (*Upstream, error) {
+	if err := policy.Validate(); err != nil {
+		return nil, fmt.Errorf("upstream %q: %w", policy.Name, err)
+	}
+	u, err := newUpstream(p, &policy)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %q: %w", policy.Name, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.mu.closed {
+		return nil, fmt.Errorf("upstream %q: the pool is closed", policy.Name)
+	}
+	if p.mu.upstreams[policy.Name] != nil {
+		return nil, fmt.Errorf("upstream %q: there is one of that name already", policy.Name)
+	}
+	p.mu.upstreams[policy.Name] = u
+	u.resolve()
+	return u, nil
+}
+
+// Upstream finds an upstream by name.
+func (p *Pool) Upstream(name string) (*Upstream, error) {
+	p.mu.RLock()
+	u := p.mu.upstreams[name]
+	p.mu.RUnlock()
+	if u != nil {
+		return u, nil
+	}
+	return nil, &Error{
+		Reason: ReasonUnknownUpstream, Delivery: DeliveryNotSent, Upstream: name,
+		Detail: fmt.Sprintf("there is no such upstream; there are: %s", shortList(p.Names())),
+	}
+}
+
+func shortList(names []string) string {
+	const most = 20
+	switch n := len(names); {
+	case n == 0:
+		return "none"
+	case n > most:
+		return fmt.Sprintf("%q and %d more", names[:most], n-most)
+	default:
+		return fmt.Sprintf("%q", names)
+	}
+}
+
+// Names lists the upstreams' names in order.
+func (p *Pool) Names() []string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return slices.Sorted(maps.Keys(p.mu.upstreams))
+}
+
+// Remove takes an upstream away: requests that wait for it fail, those that
+// run may finish until ctx ends.
+func (p *Pool) Remove(ctx context.Context, name string) error {
+	p.mu.Lock()
+	u := p.mu.upstreams[name]
+	delete(p.mu.upstreams, name)
+	p.mu.Unlock()
+	if u == nil {
+		_, err := p.Upstream(name)
+		return err
+	}
+	return u.close(ctx, ReasonUpstreamDeleted)
+}
+
+// Drain prepares for Close while requests are still served: idle connections
+// retire, and each connection's last request says that it is the last, so that
+// the upstream closes first and the TIME_WAIT stays with it.
+func (p *Pool) Drain() {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for _, u := range p.mu.upstreams {
+		u.drain()
+	}
+}
+
+// Close refuses new requests, lets running exchanges finish until ctx ends and
+// then closes every connection. When it returns nothing of the pool runs any
+// more. The error, a *CutError for each upstream concerned, says what was cut.
+func (p *Pool) Close(ctx context.Context) error {
+	p.mu.Lock()
+	p.mu.closed = true
+	upstreams := slices.Collect(maps.Values(p.mu.upstreams))
+	p.mu.Unlock()
+	errs := make([]error, len(upstreams))
+	var wg sync.WaitGroup
+	for i, u := range upstreams {
+		wg.Go(func() { errs[i] = u.close(ctx, ReasonDraining) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// CutError says that closing an upstream cut exchanges that were running.
+type CutError struct {
+	Upstream  string
+	Exchanges int
+}
+
+func (e *CutError) Error() string {
+	return fmt.Sprintf("upstream %q: %d running exchanges were cut", e.Upstream, e.Exchanges)
+}

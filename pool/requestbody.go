@@ -1,0 +1,173 @@
+package pool
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/warmpool-dev/warmpool/pool/h1"
+)
+
+// RequestBody is a request's body that is handed over piece by piece while the
+// exchange runs. Its length is what the request's Content-Length field says; with
+// none it is chunked. Write and Close are for one goroutine.
+//
+// The exchange is not sent again once a piece was taken. When the response is
+// complete before the body is, the exchange is over, and its connection with it.
+type RequestBody struct {
+	exchange *Exchange
+	scratch  []byte // a piece with its framing
+	left     int64  // of a declared length
+
+	mu struct {
+		sync.Mutex
+		ready *sync.Cond
+		conn  *conn // the connection that takes the body now; nil: none yet
+		took  bool  // a piece was taken
+		over  bool
+	}
+}
+
+// What Write and Close return, beside the *h1.RequestError of a trailer that
+// cannot be sent. After any other than ErrBodyEnded the exchange goes on, without
+// an end: it is for the caller to cancel it.
+var (
+	// ErrBodyEnded: the exchange is over, for reasons that its sink has been told.
+	ErrBodyEnded = errors.New("the exchange is over, the rest of the request's body is not wanted")
+	// ErrBodyLength: the body is not as long as its Content-Length says.
+	ErrBodyLength = errors.New("the request's body is not as long as its Content-Length says")
+)
+
+// Write sends a piece of the body. It returns when the kernel has taken it, so
+// an upstream that reads slowly slows the writer down. p is not kept.
+func (b *RequestBody) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	c, err := b.take()
+	if err != nil {
+		return 0, err
+	}
+	x := b.exchange
+	if x.head.BodyLength() >= 0 {
+		if int64(len(p)) > b.left {
+			c.wrote(x, bodyOpen, nil)
+			return 0, ErrBodyLength
+		}
+		b.left -= int64(len(p))
+	}
+	for rest := p; len(rest) > 0 && err == nil; {
+		piece := rest[:min(len(rest), writePiece)]
+		rest = rest[len(piece):]
+		c.moving(x, phaseUpload)
+		err = b.send(c, piece)
+	}
+	if err != nil {
+		c.wrote(x, writeFailed, err)
+		return 0, ErrBodyEnded
+	}
+	c.wrote(x, bodyOpen, nil)
+	return len(p), nil
+}
+
+// send writes one piece with its framing.
+func (b *RequestBody) send(c *conn, piece []byte) error {
+	if b.exchange.head.BodyLength() < 0 {
+		b.scratch = h1.AppendChunk(b.scratch[:0], piece)
+		piece = b.scratch
+	}
+	return c.writeRaw(b.exchange, piece)
+}
+
+// Close ends the body, with trailers where it is chunked.
+func (b *RequestBody) Close(trailers []h1.Field) error {
+	if err := h1.CheckTrailers(trailers); err != nil {
+		return err
+	}
+	c, err := b.take()
+	if err != nil {
+		return err
+	}
+	x := b.exchange
+	if x.head.BodyLength() >= 0 {
+		if b.left > 0 {
+			c.wrote(x, bodyOpen, nil)
+			return ErrBodyLength
+		}
+	} else if err := c.writeRaw(x, h1.AppendLastChunk(b.scratch[:0], trailers)); err != nil {
+		c.wrote(x, writeFailed, err)
+		return ErrBodyEnded
+	}
+	c.moving(x, phaseHead)
+	c.wrote(x, allWritten, nil)
+	return nil
+}
+
+// take waits until a connection takes the body, and makes the caller its writer:
+// until it says wrote, the exchange does not end.
+func (b *RequestBody) take() (*conn, error) {
+	var tried *conn
+	for {
+		b.mu.Lock()
+		for !b.mu.over && (b.mu.conn == nil || b.mu.conn == tried) {
+			b.mu.ready.Wait()
+		}
+		c, over := b.mu.conn, b.mu.over
+		b.mu.took = b.mu.took || !over
+		b.mu.Unlock()
+		if over {
+			return nil, ErrBodyEnded
+		}
+		if c.resume(b.exchange) {
+			return c, nil
+		}
+		tried = c // it has ended: either the exchange has too, or another takes the body
+	}
+}
+
+// begin attaches the body to an exchange that is about to be submitted.
+func (b *RequestBody) begin(x *Exchange) {
+	b.exchange = x
+	b.left = x.head.BodyLength()
+	b.mu.ready = sync.NewCond(&b.mu.Mutex)
+}
+
+// open lets the body go to c, whose request head has left.
+func (b *RequestBody) open(c *conn) {
+	b.mu.Lock()
+	b.mu.conn = c
+	b.mu.Unlock()
+	b.mu.ready.Broadcast()
+}
+
+// wait takes the body back from a connection that has ended before any of it
+// was taken.
+func (b *RequestBody) wait() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.mu.conn = nil
+	b.mu.Unlock()
+	b.mu.ready.Broadcast()
+}
+
+// end tells the writer that the exchange is over.
+func (b *RequestBody) end() {
+	if b == nil {
+		return
+	}
+	b.mu.Lock()
+	b.mu.over = true
+	b.mu.Unlock()
+	b.mu.ready.Broadcast()
+}
+
+// taken reports that part of the body is gone, so that it cannot be sent again.
+func (b *RequestBody) taken() bool {
+	if b == nil {
+		return false
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.mu.took
+}

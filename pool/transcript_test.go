@@ -1,0 +1,204 @@
+package pool
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write what is decided into the transcripts, to be reviewed as a diff")
+
+// TestTranscripts plays the files in testdata/admission: events, four dashes,
+// and what was decided; an empty line ends a block. The events are:
+//
+//	policy max=4 …         begin anew, with plainPolicy and these differences
+//	resolve e1 e2 …        the host has these addresses
+//	unresolved [permanent] the host has none
+//	ask a [fresh] [again] [pipelinable] [deadline=1s]
+//	gone a                 the caller of a gives up
+//	dialed 1               connection 1 stands
+//	failed 1 [permanent]   it could not be made
+//	done 1                 its exchange is over and it may carry another
+//	lost 1 [early] [blame] it is closed; early: by the peer, unused; blame: with unanswered exchanges on it
+//	limit 1 30s            how long its server lets it idle
+//	pass 1s                time passes, ticks included
+//	late 1s                time passes and the ticks do not come
+//	next                   time passes until the next tick
+//	shut                   the upstream is closed
+//	numbers                the upstream's numbers
+//	fails e1               rounds of failures in a row
+//
+// Words behind # are remarks.
+func TestTranscripts(t *testing.T) {
+	files, err := filepath.Glob("testdata/admission/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { playTranscript(t, file) })
+	}
+}
+
+func playTranscript(t *testing.T, file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d *decisions
+	var out strings.Builder
+	for block := range strings.SplitSeq(strings.TrimRight(string(text), "\n"), "\n\n") {
+		events, want, found := strings.Cut(block+"\n", "----\n")
+		if !found {
+			out.WriteString(block + "\n\n") // remarks
+			continue
+		}
+		for line := range strings.Lines(events) {
+			line, _, _ = strings.Cut(strings.TrimSpace(line), "#")
+			if words := strings.Fields(line); len(words) > 0 {
+				d = playEvent(t, d, words)
+			}
+		}
+		got := d.take()
+		if got != "" {
+			got += "\n"
+		}
+		if !*rewrite && got != want {
+			t.Errorf("%s\n%sdecided:\n%swant:\n%s", file, events, got, want)
+		}
+		out.WriteString(events + "----\n" + got + "\n")
+	}
+	if *rewrite {
+		if err := os.WriteFile(file, []byte(strings.TrimRight(out.String(), "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func playEvent(t *testing.T, d *decisions, words []string) *decisions {
+	t.Helper()
+	verb, args, options := words[0], []string(nil), make(map[string]string)
+	for _, w := range words[1:] {
+		name, value, _ := strings.Cut(w, "=")
+		options[name] = value
+		args = append(args, w)
+	}
+	has := func(option string) bool { _, there := options[option]; return there }
+	span := func(text string) time.Duration {
+		s, err := time.ParseDuration(text)
+		if err != nil {
+			t.Fatalf("%s: %v", strings.Join(words, " "), err)
+		}
+		return s
+	}
+	connection := func() uint64 {
+		id, err := strconv.ParseUint(args[0], 10, 64)
+		if err != nil || d.slots[id] == nil {
+			t.Fatalf("%s: there is no connection %s", strings.Join(words, " "), args[0])
+		}
+		return id
+	}
+	refused := func(reason Reason) *dialFailure {
+		return &dialFailure{reason: reason, detail: "no luck", err: errors.New("boom"), permanent: has("permanent")}
+	}
+	switch verb {
+	case "policy":
+		return newDecisions(t, policyOf(t, options, span), 1)
+	case "resolve":
+		addrs := endpointAddrs(0)
+		for _, name := range args {
+			n, err := strconv.Atoi(strings.TrimPrefix(name, "e"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			addrs = append(addrs, endpointAddr(n))
+		}
+		d.resolves(addrs...)
+	case "unresolved":
+		d.unresolved(refused(ReasonDNSFailed), d.now)
+		d.settled()
+	case "ask":
+		r := &ticket{fresh: has("fresh"), again: has("again"), pipelinable: has("pipelinable")}
+		if has("deadline") {
+			r.deadline = d.now + span(options["deadline"])
+		}
+		d.request(args[0], r)
+	case "gone":
+		d.giveUp(args[0])
+	case "dialed":
+		d.dialSucceeds(connection())
+	case "failed":
+		d.dialFails(connection(), refused(ReasonDialRefused))
+	case "done":
+		d.finishes(connection())
+	case "lost":
+		id := connection()
+		if has("blame") {
+			d.badPipeline(d.slots[id], d.now)
+		}
+		d.closes(id, has("early"))
+	case "limit":
+		d.slots[connection()].idleLimit = span(args[1])
+	case "pass":
+		d.pass(span(args[0]))
+	case "late":
+		d.now += span(args[0])
+	case "next":
+		d.next()
+	case "shut":
+		d.shut(ReasonDraining)
+		d.settled()
+	case "fails":
+		for _, e := range d.endpoints {
+			if endpointName(e.addr) == args[0] {
+				d.note("%d", e.fails)
+			}
+		}
+	case "numbers":
+		d.note("%s", strings.TrimSpace(numbers(d.state(0))))
+	default:
+		t.Fatalf("unknown event %q", verb)
+	}
+	return d
+}
+
+func policyOf(t *testing.T, options map[string]string, span func(string) time.Duration) Policy {
+	t.Helper()
+	p := plainPolicy()
+	for name, value := range options {
+		var err error
+		switch name {
+		case "max":
+			p.Max, err = strconv.Atoi(value)
+		case "max_dialing":
+			p.MaxDialing, err = strconv.Atoi(value)
+		case "max_waiting":
+			p.MaxWaiting, err = strconv.Atoi(value)
+		case "max_requests":
+			p.MaxRequests, err = strconv.Atoi(value)
+		case "round_robin":
+			p.Selection = SelectRoundRobin
+		case "pipeline":
+			p.PipelineDepth, err = strconv.Atoi(value)
+		case "warm":
+			p.Warm, err = strconv.Atoi(value)
+		case "max_wait":
+			p.MaxWait = span(value)
+		case "max_idle_time":
+			p.MaxIdleTime = span(value)
+		case "max_lifetime":
+			p.MaxLifetime = span(value)
+		default:
+			err = fmt.Errorf("no such field")
+		}
+		if err != nil {
+			t.Fatalf("policy %s=%s: %v", name, value, err)
+		}
+	}
+	return p
+}

@@ -1,0 +1,563 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Upstream is one upstream's connections and queue. Its methods may be called
+// from any goroutine.
+type Upstream struct {
+	// Immutable.
+	pool   *Pool
+	policy *Policy
+	origin origin
+	dialer *dialer
+
+	ctx    context.Context // ends when the upstream is closed: stops dials and resolution
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup // every goroutine of the upstream: readers, dials, resolution
+
+	alarm atomic.Int64 // instant for which timer is set; 0: it is not
+
+	mu struct { // held for decisions only: no I/O, no callback
+		sync.Mutex
+		admission admission
+		conns     map[*conn]struct{}
+		closed    bool
+		counters  Counters
+		retrying  int // exchanges under way that are being sent again
+		timer     *time.Timer
+		empty     chan struct{} // closed when the last connection is gone after closing
+	}
+}
+
+func newUpstream(p *Pool, policy *Policy) (*Upstream, error) {
+	o, err := parseOrigin(policy.URL)
+	if err != nil {
+		return nil, err
+	}
+	u := &Upstream{pool: p, policy: policy, origin: o}
+	u.dialer = newDialer(p.options.Dial, policy, o)
+	u.ctx, u.cancel = context.WithCancel(context.Background())
+	u.mu.conns = make(map[*conn]struct{})
+	u.mu.empty = make(chan struct{})
+	u.mu.admission = admission{
+		policy: policy,
+		chance: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
+	u.mu.timer = time.AfterFunc(time.Hour, u.tick)
+	u.mu.timer.Stop()
+	return u, nil
+}
+
+// Name is the upstream's name.
+func (u *Upstream) Name() string { return u.policy.Name }
+
+// Policy is a copy of what the upstream was configured with.
+func (u *Upstream) Policy() Policy { return *u.policy }
+
+// Do sends the request on a pooled connection and returns the final response,
+// whatever its status. The error is always an *Error. When ctx ends, the
+// exchange is stopped and its connection is not used again.
+func (u *Upstream) Do(ctx context.Context, req *Request) (*Response, error) {
+	var do struct {
+		Exchange
+		whole
+	}
+	do.done = make(chan struct{}, 1)
+	x := &do.Exchange
+	if failure := x.prepare(u, req, &do.whole); failure != nil {
+		return nil, failure
+	}
+	if ctx.Err() != nil {
+		x.Cancel(context.Cause(ctx)) // and so submit asks for no connection
+	}
+	u.submit(x, true, nil)
+	select {
+	case <-do.done:
+	case <-ctx.Done():
+		x.Cancel(context.Cause(ctx))
+		<-do.done
+	}
+	if do.whole.failure != nil {
+		do.whole.failure.Receipt = x.Receipt()
+		return nil, do.whole.failure
+	}
+	do.response.Receipt = x.Receipt()
+	return &do.response, nil
+}
+
+// Start sends the request on a pooled connection as soon as there is one; what
+// becomes of it the sink is told. It does not wait, but writes a short request
+// at once where it can. The error, an *Error, says that the request cannot be sent
+// at all; the sink is then told nothing.
+func (u *Upstream) Start(x *Exchange, req *Request, sink Sink) error {
+	if failure := x.prepare(u, req, sink); failure != nil {
+		return failure
+	}
+	u.submit(x, false, nil)
+	return nil
+}
+
+// Cancel stops the exchange; its sink is told so soon. It must not be called once
+// the sink's End has been.
+func (x *Exchange) Cancel(why error) { x.upstream.abandon(x, why) }
+
+// Receipt is how the exchange was carried out, complete in the sink's End; nil
+// unless the request asked for it.
+func (x *Exchange) Receipt() *Receipt {
+	if !x.wantReceipt {
+		return nil
+	}
+	return &x.receipt
+}
+
+// submit finds x a connection and begins it there, or leaves it waiting.
+// mayBlock says that the calling goroutine may wait for a slow peer; together,
+// when not nil, that the request may leave with others.
+func (u *Upstream) submit(x *Exchange, mayBlock bool, together *Batch) {
+	for {
+		now := u.pool.now()
+		u.mu.Lock()
+		if x.gone.Load() != 0 {
+			u.mu.Unlock()
+			x.giveUp()
+			return
+		}
+		s := u.mu.admission.ask(&x.ticket, now)
+		u.give(x, s, now)
+		todo := u.settle()
+		u.mu.Unlock()
+		u.carryOut(todo)
+		if s == nil || s.conn.start(x, mayBlock, together) {
+			return
+		}
+		if u.spoils(x) {
+			x.finish()
+			return
+		}
+	}
+}
+
+// spoils reports that x has met so many new connections that were over before
+// it could be sent that another would be no better. An upstream that has
+// answered before is given the time of a restart: the listener that goes down
+// takes connections that nobody will serve.
+func (u *Upstream) spoils(x *Exchange) bool {
+	if x.spoilt < maxSpoilt {
+		return false
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return x.spoilt >= alwaysSpoilt || u.mu.counters.Exchanges == 0 || u.pool.now()-x.asked >= u.mu.admission.patience()
+}
+
+// allowRetry reports whether x may be sent again as far as the budget for
+// retries goes, which keeps an upstream in trouble from getting a multiple of
+// the load that troubles it, and counts it.
+func (u *Upstream) allowRetry(x *Exchange) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !x.retrying {
+		budget := max(u.policy.MinRetries, int(u.policy.RetryBudget*float64(u.mu.admission.active)))
+		if u.mu.retrying >= budget {
+			u.mu.counters.RetriesRefused++
+			return false
+		}
+		u.mu.retrying++
+		x.retrying = true
+	}
+	u.mu.counters.Retries++
+	return true
+}
+
+// retryEnded makes room in the budget again.
+func (u *Upstream) retryEnded() {
+	u.mu.Lock()
+	u.mu.retrying--
+	u.mu.Unlock()
+}
+
+// abandon stops x: its caller is gone.
+func (u *Upstream) abandon(x *Exchange, why error) {
+	reason := CloseCancelled
+	if errors.Is(why, context.DeadlineExceeded) {
+		reason = CloseDeadlineExceeded
+	}
+	x.gone.Store(uint32(reason))
+	u.mu.Lock()
+	waiting := u.mu.admission.gaveUp(&x.ticket)
+	var c *conn
+	if x.slot != nil {
+		c = x.slot.conn
+	}
+	u.mu.Unlock()
+	switch {
+	case waiting:
+		x.giveUp()
+	case c != nil:
+		c.abort(x, reason)
+	}
+}
+
+// freed takes back a connection whose exchange is over. It returns the
+// exchange to begin on it next, if one waits.
+func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
+	now := u.pool.now()
+	u.mu.Lock()
+	if c.slot.state == slotActive { // else it was lost meanwhile, and counted then
+		u.mu.counters.Exchanges++
+		if c.slot.exchanges > 0 {
+			u.mu.counters.Reused++
+		}
+	}
+	a := &u.mu.admission
+	a.hinted(c.slot, x.hint)
+	t, why := a.freed(c.slot, now)
+	next := u.grant(t, c.slot, now)
+	todo := u.settle()
+	u.mu.Unlock()
+	if why != CloseNone {
+		c.retire(why)
+	}
+	u.carryOut(todo)
+	return next
+}
+
+// follow is the next exchange to be pipelined on c, nil when there is none.
+func (u *Upstream) follow(c *conn) *Exchange {
+	if u.policy.PipelineDepth <= 1 {
+		return nil
+	}
+	now := u.pool.now()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.grant(u.mu.admission.follow(c.slot, now), c.slot, now)
+}
+
+// grant notes, under the lock, that t's exchange has s.
+func (u *Upstream) grant(t *ticket, s *slot, now instant) *Exchange {
+	if t == nil {
+		return nil
+	}
+	u.give(t.exchange, s, now)
+	return t.exchange
+}
+
+// give notes, under the lock, that x has s, which may be nil.
+func (u *Upstream) give(x *Exchange, s *slot, now instant) {
+	x.slot = s
+	if s != nil {
+		x.idled, x.last = s.idled, u.mu.admission.closing(s, now)
+	}
+}
+
+// startOn begins x, which was given c, there; if c has died meanwhile, x asks
+// again.
+func (u *Upstream) startOn(c *conn, x *Exchange) {
+	switch {
+	case c.start(x, false, nil):
+	case u.spoils(x):
+		x.finish()
+	default:
+		x.ticket.again = true // it has had its turn
+		u.submit(x, false, nil)
+	}
+}
+
+// lost takes note that c has closed. It is called once for each connection.
+func (u *Upstream) lost(c *conn, end ending) {
+	now := u.pool.now()
+	why := end.why
+	u.mu.Lock()
+	a := &u.mu.admission
+	if c.slot.state == slotActive { // ended with an exchange, not given back
+		u.mu.counters.Exchanges++
+		if c.slot.exchanges > 0 {
+			u.mu.counters.Reused++
+		}
+	}
+	if end.pipelined && blames(why) {
+		a.badPipeline(c.slot, now)
+	}
+	a.metClose(c.slot, why, now)
+	because := c.slot.endpoint.reuse.ended(end, c.slot.exchanges)
+	stopped := because != "" && c.slot.endpoint.reuse.stop(now)
+	a.lost(c.slot, why, now)
+	u.mu.counters.Closed[why]++
+	info := u.info(c, now)
+	todo := u.settle()
+	u.mu.Unlock()
+	observer := &u.pool.options.Observer
+	if f := observer.ConnectionClosed; f != nil {
+		f(info, why)
+	}
+	if stopped {
+		u.reuseStopped(c, because)
+	}
+	u.carryOut(todo)
+}
+
+// stopReuse lets connections to c's endpoint carry one exchange each for a while.
+func (u *Upstream) stopReuse(c *conn, because string) {
+	now := u.pool.now()
+	u.mu.Lock()
+	news := c.slot.endpoint.reuse.stop(now)
+	u.mu.Unlock()
+	if news {
+		u.reuseStopped(c, because)
+	}
+}
+
+func (u *Upstream) reuseStopped(c *conn, because string) {
+	if f := u.pool.options.Observer.ReuseStopped; f != nil {
+		f(u.policy.Name, c.endpoint(), because)
+	}
+}
+
+// blames reports that a connection's end is its endpoint's doing and not in
+// good order, of which Connection: close would be.
+func blames(why CloseReason) bool {
+	switch why {
+	case CloseConnectionClosed, CloseConnectionReset, CloseTruncated, CloseMalformedResponse, CloseAmbiguousFraming,
+		CloseExtraBytes, CloseUnsolicitedData, CloseDelimited, CloseOldVersion, CloseResponseTimeout:
+		return true
+	}
+	return false
+}
+
+// settle collects, under the lock, what the decisions ordered, and sets the
+// timer where they need it sooner.
+func (u *Upstream) settle() []order {
+	a := &u.mu.admission
+	todo := a.orders
+	if todo != nil {
+		a.orders = nil
+		for i := range todo {
+			if todo[i].kind == orderDial && !u.mu.closed {
+				u.tasks.Add(1)
+			}
+			u.count(&todo[i])
+		}
+	}
+	u.setAlarm(a.due)
+	return todo
+}
+
+func (u *Upstream) count(o *order) {
+	if o.kind == orderRefuse {
+		u.mu.counters.Refused[o.reason]++
+	}
+}
+
+// carryOut does what the decisions ordered. It must be called without the lock.
+func (u *Upstream) carryOut(todo []order) {
+	for i := range todo {
+		switch o := todo[i]; o.kind {
+		case orderDial:
+			go u.dial(o.slot)
+		case orderRefuse:
+			o.ticket.exchange.refuse(o)
+		case orderRetire:
+			o.slot.conn.retire(o.close)
+		}
+	}
+}
+
+// dial makes one connection and serves it until it ends.
+func (u *Upstream) dial(s *slot) {
+	defer u.tasks.Done()
+	nc, n, times, failure := u.dialer.dial(u.ctx, s.endpoint.addr)
+	now := u.pool.now()
+	if failure != nil {
+		u.mu.Lock()
+		u.mu.counters.DialsFailed++
+		u.mu.admission.dialFailed(s, failure, now)
+		u.checkEmpty()
+		todo := u.settle()
+		u.mu.Unlock()
+		if f := u.pool.options.Observer.DialFailed; f != nil && u.ctx.Err() == nil {
+			f(u.policy.Name, failure.reason, failure.endpoint, errors.New(failure.text()))
+		}
+		u.carryOut(todo)
+		return
+	}
+	c := newConn(u, s, nc, n, times)
+	if use, short := u.pool.ports.opened(c.ports, now, localPorts()); short {
+		if f := u.pool.options.Observer.PortsShort; f != nil {
+			f(u.policy.Name, use)
+		}
+	}
+	u.mu.Lock()
+	s.conn, s.rtt = c, times.connect
+	u.mu.conns[c] = struct{}{}
+	u.mu.counters.Opened++
+	u.mu.counters.ConnectTime += times.connect
+	u.mu.counters.HandshakeTime += times.handshake
+	t := u.mu.admission.dialed(s, now)
+	x := u.grant(t, s, now)
+	info := u.info(c, now)
+	todo := u.settle()
+	u.mu.Unlock()
+	if f := u.pool.options.Observer.ConnectionOpened; f != nil {
+		f(info)
+	}
+	u.carryOut(todo)
+	if x != nil {
+		u.startOn(c, x)
+	}
+	c.serve()
+}
+
+// remind makes sure that tick runs no later than at.
+func (u *Upstream) remind(at instant) {
+	if at == 0 {
+		return
+	}
+	if set := instant(u.alarm.Load()); set != 0 && set <= at {
+		return
+	}
+	u.mu.Lock()
+	u.setAlarm(at)
+	u.mu.Unlock()
+}
+
+func (u *Upstream) setAlarm(at instant) {
+	set := instant(u.alarm.Load())
+	if at == 0 || u.mu.closed && len(u.mu.conns) == 0 || set != 0 && set <= at {
+		return
+	}
+	u.alarm.Store(int64(at))
+	u.mu.timer.Reset(max(0, at-u.pool.now()))
+}
+
+// tick lets time pass: for the decisions, and for what runs on connections.
+func (u *Upstream) tick() {
+	now := u.pool.now()
+	var late []*conn
+	u.mu.Lock()
+	u.alarm.Store(0)
+	u.mu.admission.tick(now)
+	next := instant(0)
+	for c := range u.mu.conns {
+		at := instant(c.deadline.Load())
+		switch {
+		case at == 0:
+		case at <= now:
+			late = append(late, c)
+		case next == 0 || at < next:
+			next = at
+		}
+	}
+	u.setAlarm(next)
+	todo := u.settle()
+	u.mu.Unlock()
+	for _, c := range late {
+		c.expire(now)
+	}
+	u.carryOut(todo)
+}
+
+// setEndpoints takes the addresses that the upstream's host resolves to.
+func (u *Upstream) setEndpoints(addrs []netip.AddrPort) {
+	now := u.pool.now()
+	u.mu.Lock()
+	u.mu.admission.resolved(addrs, now)
+	todo := u.settle()
+	u.mu.Unlock()
+	u.carryOut(todo)
+}
+
+// unresolved takes note that the upstream's host could not be resolved.
+func (u *Upstream) unresolved(f *dialFailure) {
+	now := u.pool.now()
+	u.mu.Lock()
+	u.mu.admission.unresolved(f, now)
+	todo := u.settle()
+	u.mu.Unlock()
+	u.carryOut(todo)
+}
+
+// closed takes note that c's socket is closed, by this side first or not.
+func (u *Upstream) closed(c *conn, first bool) {
+	u.pool.ports.closed(c.ports, first, u.pool.now())
+	u.mu.Lock()
+	delete(u.mu.conns, c)
+	u.checkEmpty()
+	u.mu.Unlock()
+}
+
+// drain lets connections end with their exchanges.
+func (u *Upstream) drain() {
+	u.mu.Lock()
+	u.mu.admission.drain()
+	todo := u.settle()
+	u.mu.Unlock()
+	u.carryOut(todo)
+}
+
+// close refuses new requests for the reason given, lets running exchanges
+// finish until ctx ends, and then closes what is left. It returns when every
+// connection and goroutine of the upstream is gone; the error says that some
+// exchanges were cut.
+func (u *Upstream) close(ctx context.Context, why Reason) error {
+	u.mu.Lock()
+	if !u.mu.closed {
+		u.mu.closed = true
+		u.mu.admission.shut(why)
+		u.checkEmpty()
+	}
+	todo := u.settle()
+	u.mu.Unlock()
+	u.cancel()
+	u.carryOut(todo)
+
+	var err error
+	select {
+	case <-u.mu.empty:
+	case <-ctx.Done():
+		cut := u.running()
+		for _, c := range u.open() {
+			c.shut(CloseDrain)
+		}
+		if cut > 0 {
+			err = &CutError{Upstream: u.policy.Name, Exchanges: cut}
+		}
+	}
+	u.tasks.Wait()
+	u.mu.timer.Stop()
+	return err
+}
+
+// checkEmpty tells close, under the lock, that nothing is left.
+func (u *Upstream) checkEmpty() {
+	if u.mu.closed && len(u.mu.conns) == 0 {
+		select {
+		case <-u.mu.empty:
+		default:
+			close(u.mu.empty)
+		}
+	}
+}
+
+func (u *Upstream) open() []*conn {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	conns := make([]*conn, 0, len(u.mu.conns))
+	for c := range u.mu.conns {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+func (u *Upstream) running() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.mu.admission.active
+}
