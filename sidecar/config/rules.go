@@ -1,0 +1,133 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+)
+
+// rulef adds a problem that only several settings together have, unless one of
+// them is wrong by itself.
+func (p *problems) rulef(involved []string, path, value, format string, args ...any) {
+	if !slices.ContainsFunc(involved, p.spoiled) {
+		p.addf(path, value, format, args...)
+	}
+}
+
+// configRules checks what the settings outside the upstreams ask of each other,
+// and the upstreams' names.
+func (p *problems) configRules(c *warmpoolv1.Config) {
+	bound := make(map[string]string) // address -> path of the listener
+	once := func(path, address string) {
+		if address == off || strings.HasSuffix(address, ":0") {
+			return
+		}
+		if first, ok := bound[address]; ok {
+			p.rulef([]string{path, first}, path, quoted(address), "is the address of %s already; each listener needs its own", first)
+			return
+		}
+		bound[address] = path
+	}
+	full := WithDefaults(&warmpoolv1.Config{Listen: c.GetListen(), Control: c.GetControl(), Admin: c.GetAdmin()})
+	for i, address := range full.GetListen() {
+		if path := at("listen", i); address == off {
+			p.rulef([]string{path}, path, quoted(off), "is not for data listeners: without one the sidecar serves nobody")
+		} else {
+			once(path, address)
+		}
+	}
+	for i, address := range full.GetControl() {
+		if path := at("control", i); address == off && len(full.GetControl()) > 1 {
+			p.rulef([]string{path}, path, quoted(off), "must stand alone: there is a control plane or there is none")
+		} else {
+			once(path, address)
+		}
+	}
+	once("admin", "tcp://"+full.GetAdmin())
+
+	first := make(map[string]string)
+	for i, u := range c.GetUpstreams() {
+		path := join(at(upstreamsKey, i), "name")
+		if u.GetName() == "" {
+			continue
+		}
+		if other, ok := first[u.GetName()]; ok {
+			p.rulef([]string{path}, path, quoted(u.GetName()), "is the name of %s already; each upstream needs its own", other)
+			continue
+		}
+		first[u.GetName()] = at(upstreamsKey, i)
+	}
+}
+
+// upstreamRules checks what the settings of one upstream ask of each other and
+// of the engine.
+func (p *problems) upstreamRules(u *warmpoolv1.Upstream, path string) {
+	in := func(key string) string { return join(path, key) }
+	full := WithDefaults(u)
+
+	if c := full.GetConnections(); c.GetWarm() > c.GetMax() {
+		p.rulef([]string{in("connections.warm"), in("connections.max")}, in("connections.warm"), fmt.Sprint(c.GetWarm()),
+			"must be at most connections.max, which is %d", c.GetMax())
+	}
+
+	tls := u.GetTls()
+	if tls.GetCertFile() != "" && tls.GetKeyFile() == "" {
+		p.rulef([]string{in("tls.key_file")}, in("tls.cert_file"), quoted(tls.GetCertFile()), "needs tls.key_file: the certificate's key")
+	}
+	if tls.GetKeyFile() != "" && tls.GetCertFile() == "" {
+		p.rulef([]string{in("tls.cert_file")}, in("tls.key_file"), quoted(tls.GetKeyFile()), "needs tls.cert_file: the key's certificate")
+	}
+	if strings.HasPrefix(u.GetUrl(), "http://") && changes("tls", tls) {
+		p.rulef([]string{in("url")}, in("tls"), "", `is only for a url of scheme https; url is %s`, quoted(u.GetUrl()))
+	}
+
+	if len(u.GetEndpoints()) > 0 && changes("dns", u.GetDns()) {
+		p.rulef([]string{in("endpoints")}, in("dns"), "", "is only for an upstream without endpoints: fixed addresses are not resolved")
+	}
+	if low, high := full.GetDns().GetMinTtl(), full.GetDns().GetMaxTtl(); low.AsDuration() > high.AsDuration() {
+		p.rulef([]string{in("dns.min_ttl"), in("dns.max_ttl")}, in("dns.min_ttl"), shown(low),
+			"must be at most dns.max_ttl, which is %s", shown(high))
+	}
+
+	p.unsupported(upstreamSchema(), u.ProtoReflect(), path, "")
+}
+
+func shown(d *durationpb.Duration) string { return durationText(d.AsDuration()) }
+
+// warnings are what is allowed and yet worth a word at each load. The
+// configuration is valid and has its defaults.
+func warnings(c *warmpoolv1.Config) []string {
+	var all []string
+	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if len(c.GetUpstreams()) == 0 && c.GetControl()[0] == off {
+		warn("there are no upstreams, and without a control listener none can be added: every request will fail")
+	}
+	for i, u := range c.GetUpstreams() {
+		path := fmt.Sprintf("%s (%s).", at(upstreamsKey, i), u.GetName())
+		if u.GetTls().GetDangerouslySkipVerification() != "" {
+			warn("%stls.dangerously_skip_verification: any certificate is accepted, so that anyone on the way can read and change everything",
+				path)
+		}
+		if body, message := u.GetLimits().GetBufferedBodyBytes(), c.GetGrpc().GetMaxMessageBytes(); body >= message {
+			warn("%slimits.buffered_body_bytes is %s, but requests are bounded by grpc.max_message_bytes, which is %s",
+				path, sizeText(body), sizeText(message))
+		}
+	}
+	return all
+}
+
+// changes reports whether a section of an upstream says anything but defaults. A
+// policy whose defaults were filled in stays as valid as it was without them.
+func changes(key string, m proto.Message) bool {
+	for _, e := range upstreamSchema().byName[key].section.entries {
+		if r := m.ProtoReflect(); r.Has(e.field) && (e.list() || !e.setting.isDefault(r.Get(e.field))) {
+			return true
+		}
+	}
+	return false
+}

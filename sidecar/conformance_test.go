@@ -1,0 +1,181 @@
+package sidecar_test
+
+import (
+	"context"
+	"flag"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+	"github.com/warmpool-dev/warmpool/pool/h1/h1test"
+	"github.com/warmpool-dev/warmpool/sidecar"
+	"github.com/warmpool-dev/warmpool/sidecar/config"
+)
+
+var casesFile = flag.String("cases", "", "play the conformance cases of this file instead of those that come with the project")
+
+// TestConformance plays the conformance cases against the sidecar, through gRPC
+// over a Unix socket, with a sidecar of its own for each case. Every must case
+// has to pass. Tunnels and upgrades are what Send does not do.
+func TestConformance(t *testing.T) {
+	cases := h1test.Cases()
+	if *casesFile != "" {
+		var err error
+		if cases, err = h1test.Load(*casesFile); err != nil {
+			t.Fatal(err)
+		}
+	}
+	features := h1test.Features{"tls": true, "max_body_bytes": true, "pipelining": true, "expect_continue": true}
+	report := h1test.RunAll(t, cases, features, newPlayed, h1test.Options{})
+	t.Log("\n" + report.String())
+}
+
+// played is a sidecar as a client under test.
+type played struct {
+	http  warmpoolv1.HttpServiceClient
+	close func()
+}
+
+func newPlayed(c h1test.Config) (_ h1test.Client, err error) {
+	dir, err := os.MkdirTemp("", "wp")
+	if err != nil {
+		return nil, err
+	}
+	remove := func() { _ = os.RemoveAll(dir) } // a leftover in the temporary folder harms nobody
+	defer func() {
+		if err != nil {
+			remove()
+		}
+	}()
+	cfg := config.WithDefaults(&warmpoolv1.Config{
+		Listen:    []string{"unix://" + filepath.Join(dir, "data.sock")},
+		Control:   []string{"unix://" + filepath.Join(dir, "control.sock")},
+		Admin:     "127.0.0.1:0",
+		Drain:     &warmpoolv1.Drain{Grace: durationpb.New(100 * time.Millisecond)},
+		Upstreams: []*warmpoolv1.Upstream{playedUpstream(c)},
+		Grpc:      &warmpoolv1.Grpc{MaxMessageBytes: new(uint64(40 << 20))},
+	})
+	if c.TLS {
+		ca := filepath.Join(dir, "ca.pem")
+		if err := os.WriteFile(ca, c.CA, 0o600); err != nil {
+			return nil, err
+		}
+		cfg.Upstreams[0].Tls = &warmpoolv1.Tls{CaFile: ca}
+		cfg = config.WithDefaults(cfg)
+	}
+	s, err := sidecar.New(cfg, sidecar.Options{Logger: slog.New(slog.DiscardHandler), Version: "test"})
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	cc, err := grpc.NewClient(cfg.GetListen()[0], grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(40<<20)))
+	if err != nil {
+		stop()
+		<-served
+		return nil, err
+	}
+	return &played{http: warmpoolv1.NewHttpServiceClient(cc), close: func() {
+		_ = cc.Close() // of a client that is done
+		stop()
+		<-served
+		remove()
+	}}, nil
+}
+
+func playedUpstream(c h1test.Config) *warmpoolv1.Upstream {
+	u := &warmpoolv1.Upstream{
+		Name: "origin", Url: "http://" + c.Addr,
+		Connections: &warmpoolv1.Connections{Max: new(uint32(c.MaxConns)), MaxIdleTime: durationpb.New(c.IdleTimeout)},
+		Pipelining:  &warmpoolv1.Pipelining{Depth: new(uint32(c.Pipelining))},
+		Timeouts: &warmpoolv1.Timeouts{
+			ResponseHead: durationpb.New(c.HeaderTimeout), BodyIdle: durationpb.New(c.BodyIdleTimeout),
+			ExpectContinue: durationpb.New(c.ExpectContinueWait),
+		},
+		Limits: &warmpoolv1.Limits{
+			ResponseHeadBytes: new(uint64(c.MaxHeadBytes)), ResponseFields: new(uint32(c.MaxHeaderCount)),
+			ChunkLineBytes: new(uint64(c.MaxChunkLineBytes)), TrailerBytes: new(uint64(c.MaxHeadBytes)),
+			BufferedBodyBytes: new(uint64(32 << 20)),
+		},
+	}
+	if c.MaxBodyBytes > 0 {
+		u.Limits.BufferedBodyBytes = new(uint64(c.MaxBodyBytes))
+	}
+	if c.TLS {
+		u.Url = "https://" + c.Addr
+	}
+	return u
+}
+
+func (p *played) Close() { p.close() }
+
+func (p *played) Do(ctx context.Context, call h1test.Call) h1test.Outcome {
+	request := &warmpoolv1.HttpRequest{Upstream: "origin", Method: call.Method, Path: call.Path, Body: call.Body}
+	for _, f := range call.Headers {
+		request.Headers = append(request.Headers, playedHeader(f[0], f[1]))
+	}
+	if call.Timeout > 0 {
+		request.Timeout = durationpb.New(call.Timeout)
+	}
+	response, err := p.http.Send(ctx, &warmpoolv1.SendRequest{Request: request})
+	if err != nil {
+		return h1test.Outcome{Err: playedError(err), Detail: err.Error()}
+	}
+	r := response.GetResponse()
+	return h1test.Outcome{
+		Status: int(r.GetStatus()), Body: r.GetBody(),
+		Headers: playedPairs(r.GetHeaders()), Trailers: playedPairs(r.GetTrailers()),
+	}
+}
+
+func playedHeader(name, value string) *warmpoolv1.Header {
+	if utf8.ValidString(value) {
+		return &warmpoolv1.Header{Name: name, Value: value}
+	}
+	return &warmpoolv1.Header{Name: name, RawValue: []byte(value)}
+}
+
+func playedPairs(headers []*warmpoolv1.Header) [][2]string {
+	pairs := make([][2]string, len(headers))
+	for i, h := range headers {
+		pairs[i] = [2]string{h.GetName(), h.GetValue() + string(h.GetRawValue())}
+	}
+	return pairs
+}
+
+// playedError is the kind of a failure, by the Failure among the status's details.
+func playedError(err error) h1test.ErrorKind {
+	for _, d := range status.Convert(err).Details() {
+		f, ok := d.(*warmpoolv1.Failure)
+		if !ok {
+			continue
+		}
+		switch f.GetReason() {
+		case warmpoolv1.Reason_REASON_INVALID_REQUEST, warmpoolv1.Reason_REASON_UNSUPPORTED, warmpoolv1.Reason_REASON_MALFORMED_RESPONSE:
+			return h1test.Malformed
+		case warmpoolv1.Reason_REASON_RESPONSE_TOO_LARGE, warmpoolv1.Reason_REASON_BODY_TOO_LARGE, warmpoolv1.Reason_REASON_REQUEST_TOO_LARGE:
+			return h1test.TooLarge
+		case warmpoolv1.Reason_REASON_RESPONSE_TRUNCATED:
+			return h1test.Truncated
+		case warmpoolv1.Reason_REASON_CONNECTION_CLOSED, warmpoolv1.Reason_REASON_CONNECTION_RESET, warmpoolv1.Reason_REASON_WRITE_FAILED:
+			return h1test.Closed
+		case warmpoolv1.Reason_REASON_RESPONSE_TIMEOUT, warmpoolv1.Reason_REASON_BODY_TIMEOUT,
+			warmpoolv1.Reason_REASON_DEADLINE_EXCEEDED, warmpoolv1.Reason_REASON_WAIT_TIMEOUT:
+			return h1test.Timeout
+		default:
+			return h1test.ErrorKind(f.GetReason().String())
+		}
+	}
+	return h1test.ErrorKind("without a Failure: " + err.Error())
+}

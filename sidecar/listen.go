@@ -1,0 +1,141 @@
+package sidecar
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+)
+
+// front is what a listener is for.
+type front string
+
+const (
+	frontData    front = "data"
+	frontControl front = "control"
+	frontAdmin   front = "admin"
+)
+
+// listener is a bound address of one front.
+type listener struct {
+	net.Listener
+	front   front
+	address string // as Addrs reports it
+}
+
+// BindError says that a listener could not be bound.
+type BindError struct {
+	Setting string // the configuration key, such as "listen[1]"
+	Address string // its value
+	Err     error
+}
+
+func (e *BindError) Error() string {
+	return fmt.Sprintf("%s %q: %v", e.Setting, e.Address, e.Err)
+}
+
+// Unwrap is the cause underneath.
+func (e *BindError) Unwrap() error { return e.Err }
+
+// off is the address that switches a listener off.
+const off = "off"
+
+// wanted is a listener that the configuration asks for.
+type wanted struct {
+	front   front
+	setting string
+	address string
+	access  socketAccess
+}
+
+// bindAll binds what the configuration asks for, all or nothing, and reports
+// every address that fails. TCP goes first: binding a Unix socket takes the path
+// away from the process that has it now, which must not happen to a sidecar
+// that runs well when a second one is started by mistake and fails on its ports.
+func bindAll(cfg *warmpoolv1.Config) ([]*listener, error) {
+	all, err := listenersWanted(cfg)
+	if err != nil {
+		return nil, err
+	}
+	bound := make([]*listener, len(all))
+	var errs []error
+	bindWhere := func(unix bool) {
+		for i, w := range all {
+			if strings.HasPrefix(w.address, unixScheme) != unix {
+				continue
+			}
+			l, err := w.bind()
+			if err != nil {
+				errs = append(errs, &BindError{Setting: w.setting, Address: w.address, Err: err})
+				continue
+			}
+			bound[i] = l
+		}
+	}
+	bindWhere(false)
+	if len(errs) == 0 {
+		bindWhere(true)
+	}
+	if len(errs) > 0 {
+		for _, l := range bound {
+			if l != nil {
+				_ = l.Close()
+			}
+		}
+		return nil, errors.Join(errs...)
+	}
+	return bound, nil
+}
+
+func listenersWanted(cfg *warmpoolv1.Config) ([]wanted, error) {
+	socket := cfg.GetSocket()
+	data, err := newSocketAccess("socket.mode", cmp.Or(socket.GetMode(), "0660"), "socket.group", socket.GetGroup())
+	control, controlErr := newSocketAccess("socket.control_mode", cmp.Or(socket.GetControlMode(), "0600"),
+		"socket.control_group", socket.GetControlGroup())
+	if err := errors.Join(err, controlErr); err != nil {
+		return nil, err
+	}
+	var all []wanted
+	for i, a := range cfg.GetListen() {
+		all = append(all, wanted{frontData, setting("listen", i), a, data})
+	}
+	if !slices.Equal(cfg.GetControl(), []string{off}) {
+		for i, a := range cfg.GetControl() {
+			all = append(all, wanted{frontControl, setting("control", i), a, control})
+		}
+	}
+	if a := cfg.GetAdmin(); a != "" && a != off {
+		all = append(all, wanted{front: frontAdmin, setting: "admin", address: tcpScheme + a})
+	}
+	return all, nil
+}
+
+const (
+	unixScheme = "unix://"
+	tcpScheme  = "tcp://"
+)
+
+func (w *wanted) bind() (*listener, error) {
+	if path, ok := strings.CutPrefix(w.address, unixScheme); ok {
+		l, err := listenUnix(path, w.access)
+		if err != nil {
+			return nil, err
+		}
+		return &listener{Listener: l, front: w.front, address: w.address}, nil
+	}
+	hostport, ok := strings.CutPrefix(w.address, tcpScheme)
+	if !ok {
+		return nil, errors.New(`must be "unix://" and an absolute path, or "tcp://" and host:port`)
+	}
+	var lc net.ListenConfig
+	l, err := lc.Listen(context.Background(), "tcp", hostport)
+	if err != nil {
+		return nil, err
+	}
+	return &listener{Listener: l, front: w.front, address: tcpScheme + l.Addr().String()}, nil
+}

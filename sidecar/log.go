@@ -1,0 +1,133 @@
+package sidecar
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/warmpool-dev/warmpool/pool"
+)
+
+// observer writes what happens to connections into the log: openings and closes
+// for whoever debugs, failures as warnings.
+func observer(log *slog.Logger, dials *dialLog) pool.Observer {
+	ctx := context.Background()
+	return pool.Observer{
+		ConnectionOpened: func(c pool.ConnectionInfo) {
+			if !log.Enabled(ctx, slog.LevelDebug) {
+				return
+			}
+			log.Debug("connection opened", "upstream", c.Upstream, "connection", c.ID, "endpoint", c.Endpoint.String(),
+				"connect", c.Connect, "tls", c.Handshake)
+		},
+		ConnectionClosed: func(c pool.ConnectionInfo, why pool.CloseReason) {
+			if !log.Enabled(ctx, slog.LevelDebug) {
+				return
+			}
+			log.Debug("connection closed", "reason", why.String(), "upstream", c.Upstream, "connection", c.ID,
+				"endpoint", c.Endpoint.String(), "age", c.Age, "exchanges", c.Exchanges)
+		},
+		DialFailed: func(upstream string, why pool.Reason, endpoint netip.AddrPort, err error) {
+			dials.failed(upstream, why, endpoint, err)
+		},
+		ResolveFailed: func(upstream string, err error) {
+			dials.failed(upstream, pool.ReasonDNSFailed, netip.AddrPort{}, err)
+		},
+		PortsShort: func(upstream string, use pool.PortUse) {
+			log.Warn("local ports run short", "upstream", upstream, "source", use.Source.String(),
+				"endpoint", use.Endpoint.String(), "open", use.Open, "time_wait", use.TimeWait, "range", use.Range,
+				"remedy", "widen net.ipv4.ip_local_port_range or give tcp.source_addresses")
+		},
+		ReuseStopped: func(upstream string, endpoint netip.AddrPort, because string) {
+			log.Warn("connections to the endpoint carry one request each for a while", "upstream", upstream,
+				"endpoint", endpoint.String(), "because", because)
+		},
+	}
+}
+
+// dialLogPause is the time in which one upstream gets one line about failures.
+const dialLogPause = 10 * time.Second
+
+// dialLog keeps an upstream that is down from filling the log: its first failure
+// is logged at once, those of each following pause as one line with their count.
+type dialLog struct {
+	log *slog.Logger
+
+	mu struct {
+		sync.Mutex
+		quiet   map[string]*dialFailures // by upstream; present while its pause runs
+		stopped bool
+	}
+}
+
+// dialFailures are those of one upstream since its last line.
+type dialFailures struct {
+	count int
+	last  []any // log attributes of the newest
+	pause *time.Timer
+}
+
+func newDialLog(log *slog.Logger) *dialLog {
+	d := &dialLog{log: log}
+	d.mu.quiet = make(map[string]*dialFailures)
+	return d
+}
+
+func (d *dialLog) failed(upstream string, why pool.Reason, endpoint netip.AddrPort, err error) {
+	attrs := []any{"reason", why.String(), "upstream", upstream}
+	if endpoint.IsValid() {
+		attrs = append(attrs, "endpoint", endpoint.String())
+	}
+	attrs = append(attrs, "error", err)
+
+	d.mu.Lock()
+	if d.mu.stopped {
+		d.mu.Unlock()
+		return
+	}
+	if f := d.mu.quiet[upstream]; f != nil {
+		f.count++
+		f.last = attrs
+		d.mu.Unlock()
+		return
+	}
+	d.mu.quiet[upstream] = &dialFailures{
+		pause: time.AfterFunc(dialLogPause, func() { d.pauseOver(upstream) }),
+	}
+	d.mu.Unlock()
+	d.log.Warn("no connection", attrs...)
+}
+
+// pauseOver sums up a pause and begins another, or ends the quiet when nothing
+// failed in it.
+func (d *dialLog) pauseOver(upstream string) {
+	d.mu.Lock()
+	f := d.mu.quiet[upstream]
+	if f == nil || d.mu.stopped {
+		d.mu.Unlock()
+		return
+	}
+	count, last := f.count, f.last
+	if count == 0 {
+		delete(d.mu.quiet, upstream)
+	} else {
+		f.count, f.last = 0, nil
+		f.pause.Reset(dialLogPause)
+	}
+	d.mu.Unlock()
+	if count > 0 {
+		d.log.Warn("no connection, again", append(last, "failures", count, "within", dialLogPause)...)
+	}
+}
+
+// stop ends the pauses and the log.
+func (d *dialLog) stop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.mu.stopped = true
+	for _, f := range d.mu.quiet {
+		f.pause.Stop()
+	}
+}

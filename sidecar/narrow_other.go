@@ -1,0 +1,7 @@
+//go:build !unix
+
+package sidecar
+
+import "io/fs"
+
+func narrow(uintptr, fs.FileMode) {}

@@ -1,0 +1,177 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/warmpool-dev/warmpool/pool"
+)
+
+// settle is how long the last answers may take to leave once no call runs, and
+// how long idle upstream connections may take to close.
+const settle = time.Second
+
+// Serve answers until ctx ends, then drains: readiness goes, the sidecar keeps
+// serving for drain.keep_serving, stops accepting, lets what runs finish for
+// drain.grace, cuts what is left, and closes the pool. It returns nil when that
+// is done, whether something was cut or not, and an error when a listener failed
+// before ctx ended. Afterwards nothing of the sidecar runs any more.
+//
+// Serve must be called once.
+func (s *Sidecar) Serve(ctx context.Context) error {
+	failed := make(chan error, len(s.listeners))
+	var accepting sync.WaitGroup
+	for _, l := range s.listeners {
+		accepting.Go(func() {
+			if err := s.serve(l); err != nil {
+				failed <- fmt.Errorf("%s listener %s: %w", l.front, l.address, err)
+			}
+		})
+	}
+	s.log.Info("serving", "version", s.version, "upstreams", len(s.pool.Names()))
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.keepServing(failed)
+	case err = <-failed:
+		s.log.Error("a listener failed: stopping", "error", err)
+	}
+	s.drain()
+	accepting.Wait()
+	s.log.Info("stopped")
+	return err
+}
+
+// serve accepts on one listener until its server stops.
+func (s *Sidecar) serve(l *listener) error {
+	var err error
+	switch l.front {
+	case frontData:
+		err = s.data.Serve(l)
+	case frontControl:
+		err = s.control.Serve(l)
+	default:
+		err = s.admin.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
+
+// keepServing takes the readiness away and goes on for drain.keep_serving.
+func (s *Sidecar) keepServing(failed <-chan error) {
+	s.health.enter(leaving)
+	keep := s.config.GetDrain().GetKeepServing().AsDuration()
+	if keep <= 0 {
+		return
+	}
+	s.log.Info("stopping, but still serving", "for", keep)
+	over := time.NewTimer(keep)
+	defer over.Stop()
+	select {
+	case <-over.C:
+	case err := <-failed:
+		s.log.Error("a listener failed", "error", err)
+	}
+}
+
+// drain ends everything, in the order in which nothing is lost that can be
+// finished within drain.grace.
+func (s *Sidecar) drain() {
+	s.health.enter(draining)
+	s.running.drain()
+	s.pool.Drain()
+	s.http.sessions.drain()
+	grace := s.config.GetDrain().GetGrace().AsDuration()
+	s.log.Info("draining", "running", s.running.calls.Load(), "grace", grace)
+
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		var wg sync.WaitGroup
+		wg.Go(s.data.GracefulStop)
+		wg.Go(s.control.GracefulStop)
+		wg.Wait()
+	}()
+	s.finish(stopped, grace)
+	s.data.Stop()
+	s.control.Stop()
+	<-stopped
+
+	s.closePool(settle)
+	s.stopAdmin()
+	s.dialLog.stop()
+}
+
+// finish waits until the servers have stopped gracefully, or no call is left and
+// its answer had the time to leave. Calls that still run when grace is over are
+// ended by closing the pool, so that they fail with a reason and say what is
+// known of their delivery, instead of just breaking off.
+func (s *Sidecar) finish(stopped <-chan struct{}, grace time.Duration) {
+	graceOver := time.NewTimer(grace)
+	defer graceOver.Stop()
+	settled := time.NewTimer(0)
+	defer settled.Stop()
+	<-settled.C
+	cut := false
+	for {
+		select {
+		case <-stopped:
+			return
+		case <-s.running.idle:
+			settled.Reset(settle)
+		case <-settled.C:
+			if cut || s.running.calls.Load() == 0 {
+				return
+			}
+		case <-graceOver.C:
+			s.log.Warn("drain.grace is over", "running", s.running.calls.Load())
+			s.closePool(0)
+			cut = true
+			settled.Reset(settle)
+		}
+	}
+}
+
+// closePool closes the pool, giving what runs on it the time given, and logs
+// what was cut.
+func (s *Sidecar) closePool(patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for _, err := range unjoin(s.pool.Close(ctx)) {
+		if cut, ok := errors.AsType[*pool.CutError](err); ok {
+			s.log.Warn("running exchanges were cut", "reason", pool.ReasonDraining.String(), "upstream", cut.Upstream, "exchanges", cut.Exchanges)
+		} else {
+			s.log.Error("closing the pool", "error", err)
+		}
+	}
+}
+
+// unjoin takes apart what errors.Join put together.
+func unjoin(err error) []error {
+	if err == nil {
+		return nil
+	}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+// stopAdmin ends the probes last, so that they can be asked during the drain.
+func (s *Sidecar) stopAdmin() {
+	ctx, cancel := context.WithTimeout(context.Background(), settle)
+	defer cancel()
+	if s.admin.Shutdown(ctx) != nil {
+		_ = s.admin.Close() // what is left is a probe that does not read its answer
+	}
+	s.probes.Stop()
+}

@@ -1,0 +1,461 @@
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+	"github.com/warmpool-dev/warmpool/pool"
+	"github.com/warmpool-dev/warmpool/pool/h1"
+)
+
+// session is one Session: a stream that carries many exchanges at once. Two
+// goroutines belong to it, however many exchanges there are: one receives and
+// begins them, one sends. An exchange is ended by the goroutine that reads its
+// connection, which writes the reply behind those that wait to be sent; all that
+// wait leave in one message.
+type session struct {
+	service *httpService
+	stream  grpc.ServerStream
+	limit   int
+
+	wake chan struct{} // for the sender: there is something to send, or nothing will come any more
+
+	mu struct {
+		sync.Mutex
+		room     *sync.Cond              // for the receiver: unsent has fallen, or gone
+		calls    map[uint64]*sessionCall // by id, those that run
+		unsent   int                     // calls that run, and replies that have not been sent
+		out      []byte                  // replies, encoded: a SessionResponse
+		replies  int                     // in out
+		sending  bool                    // the sender has been woken, or is at it
+		draining bool
+		told     bool // the client knows of draining
+		ended    bool // the client sends no more
+		gone     bool // the stream is broken
+	}
+}
+
+// sessionCall is one exchange of a session. It is used again.
+type sessionCall struct {
+	pool.Exchange
+	wireRequest
+	reply
+
+	session *session
+	id      uint64
+	source  mem.Buffer // the message it came in
+	message []byte     // the HttpRequest in it
+	pins    int        // who may still call Cancel; guarded by the session's lock
+	over    bool       // likewise
+}
+
+var sessionCalls = sync.Pool{New: func() any { return new(sessionCall) }}
+
+// maxUnsent bounds the bytes of replies that wait for a client that does not read:
+// with more nothing further is received.
+const maxUnsent = 1 << 20
+
+// sessionHandler is Session's gRPC method, in the place of the generated one.
+func sessionHandler(srv any, stream grpc.ServerStream) error {
+	s := srv.(*httpService) //nolint:forcetypeassert // registered with no other
+	se := &session{service: s, stream: stream, limit: int(s.limits.GetMaxSessionCalls()), wake: make(chan struct{}, 1)}
+	se.mu.room = sync.NewCond(&se.mu.Mutex)
+	se.mu.calls = make(map[uint64]*sessionCall)
+	if !s.sessions.add(se) {
+		return status.Error(codes.Unavailable, "the sidecar is shutting down")
+	}
+	defer s.sessions.remove(se)
+	return se.serve()
+}
+
+// serve runs the session until the client has ended it and has every reply, or
+// is gone.
+func (se *session) serve() error {
+	stop := context.AfterFunc(se.stream.Context(), se.abandon)
+	defer stop()
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		se.send()
+	}()
+	err := se.receive()
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	se.mu.Lock()
+	se.mu.ended = true
+	se.mu.gone = se.mu.gone || err != nil
+	se.rouse()
+	se.mu.Unlock()
+	if err != nil {
+		se.abandon()
+	}
+	<-sent
+	return err
+}
+
+// receive begins the calls that the client sends.
+func (se *session) receive() error {
+	var in sessionMessage
+	for {
+		if err := se.stream.RecvMsg(&in); err != nil {
+			return err
+		}
+		err := se.begin(&in)
+		in.buffer.Free()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// begin begins the calls of one message. Requests of it that share a connection
+// leave together.
+func (se *session) begin(in *sessionMessage) error {
+	var batch pool.Batch
+	defer batch.Send()
+	for p := in.buffer.ReadOnlyData(); len(p) > 0; {
+		f, rest, ok := nextField(p)
+		if !ok {
+			return status.Error(codes.InvalidArgument, errNoMessage.Error())
+		}
+		p = rest
+		if !f.is(sessionRequestCalls, protowire.BytesType) {
+			continue
+		}
+		id, request, cancel, ok := readCall(f.bytes)
+		switch {
+		case !ok:
+			return status.Error(codes.InvalidArgument, errNoMessage.Error())
+		case cancel:
+			se.cancel(id)
+		default:
+			se.call(&batch, id, request, in.buffer)
+		}
+	}
+	return nil
+}
+
+// readCall reads a SessionCall. request is nil when it has none.
+func readCall(p []byte) (id uint64, request []byte, cancel, ok bool) {
+	for len(p) > 0 {
+		f, rest, ok := nextField(p)
+		if !ok {
+			return 0, nil, false, false
+		}
+		p = rest
+		switch {
+		case f.is(sessionCallID, protowire.VarintType):
+			id = f.varint
+		case f.is(sessionCallRequest, protowire.BytesType):
+			request, cancel = f.bytes, false
+		case f.is(sessionCallCancel, protowire.BytesType):
+			request, cancel = nil, true
+		}
+	}
+	return id, request, cancel, true
+}
+
+// call begins one call. It waits while the session has as many as it may.
+func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem.Buffer) {
+	se.mu.Lock()
+	if se.full() {
+		se.mu.Unlock()
+		batch.Send() // what waits in there would wait for us
+		se.mu.Lock()
+		for se.full() {
+			se.mu.room.Wait()
+		}
+	}
+	se.mu.unsent++
+	_, duplicate := se.mu.calls[id]
+	var failure *pool.Error
+	switch {
+	case duplicate:
+		failure = sessionFailure("there is a call with this id already; it goes on")
+	case se.mu.draining:
+		failure = &pool.Error{Reason: pool.ReasonDraining, Delivery: pool.DeliveryNotSent, Detail: "the sidecar is shutting down"}
+	}
+	if failure != nil {
+		se.refuse(id, failure, message, duplicate)
+		se.mu.Unlock()
+		return
+	}
+	c := sessionCalls.Get().(*sessionCall) //nolint:forcetypeassert // the pool holds nothing else
+	c.session, c.id, c.message, c.over = se, id, message, false
+	source.Ref()
+	c.source = source
+	se.mu.calls[id] = c
+	se.mu.Unlock()
+
+	se.service.running.begin()
+	upstream, refused := se.service.admit(&c.wireRequest, message)
+	if refused == nil {
+		if err := batch.Start(upstream, &c.Exchange, &c.request, c); err != nil {
+			refused = asFailure(err)
+		}
+	}
+	if refused != nil {
+		c.end(nil, refused)
+	}
+}
+
+func (se *session) full() bool {
+	return (se.mu.unsent >= se.limit || len(se.mu.out) >= maxUnsent) && !se.mu.gone
+}
+
+func sessionFailure(detail string) *pool.Error {
+	return &pool.Error{Reason: pool.ReasonInvalidRequest, Delivery: pool.DeliveryNotSent, Detail: detail}
+}
+
+// End implements pool.Sink.
+func (c *sessionCall) End(trailers []h1.Field, failure *pool.Error) {
+	if failure != nil {
+		failure.Receipt = c.Receipt()
+	} else {
+		c.complete(trailers, c.Receipt())
+	}
+	c.end(trailers, failure)
+}
+
+// end writes the reply behind those that wait.
+func (c *sessionCall) end(_ []h1.Field, failure *pool.Error) {
+	se := c.session
+	var encoded []byte
+	if failure != nil {
+		encoded = se.encodeFailure(c.id, failure, c.message)
+	}
+	se.mu.Lock()
+	delete(se.mu.calls, c.id)
+	if failure == nil {
+		se.mu.out = appendReply(se.mu.out, c.id, c.reply.message)
+	} else {
+		se.mu.out = append(se.mu.out, encoded...)
+	}
+	se.mu.replies++
+	se.rouse()
+	c.over = true
+	c.recycle()
+	se.mu.Unlock()
+	se.service.running.end()
+}
+
+// recycle makes c ready for another call, under the lock, unless somebody may
+// still cancel it.
+func (c *sessionCall) recycle() {
+	if !c.over || c.pins > 0 {
+		return
+	}
+	c.source.Free()
+	c.source, c.message, c.session = nil, nil, nil
+	if cap(c.reply.message) > messageLimit {
+		c.reply.message = nil
+	}
+	clear(c.fields)
+	c.request = pool.Request{}
+	sessionCalls.Put(c)
+}
+
+// refuse replies to a call that was not begun, under the lock.
+func (se *session) refuse(id uint64, failure *pool.Error, message []byte, duplicate bool) {
+	f, _ := se.service.failureMessage(failure, message)
+	if duplicate {
+		f.Reason = warmpoolv1.Reason_REASON_DUPLICATE_ID
+	}
+	se.mu.out = append(se.mu.out, encodeFailure(id, f)...)
+	se.mu.replies++
+	se.rouse()
+}
+
+// cancel stops a call. One that is over, or never was, is answered as unknown.
+func (se *session) cancel(id uint64) {
+	se.mu.Lock()
+	c := se.mu.calls[id]
+	if c == nil {
+		se.mu.unsent++
+		f, _ := se.service.failureMessage(sessionFailure("there is no call with this id to cancel: it is over, or was never begun"), nil)
+		f.Reason = warmpoolv1.Reason_REASON_UNKNOWN_ID
+		se.mu.out = append(se.mu.out, encodeFailure(id, f)...)
+		se.mu.replies++
+		se.rouse()
+		se.mu.Unlock()
+		return
+	}
+	c.pins++
+	se.mu.Unlock()
+	c.Cancel(context.Canceled)
+	se.mu.Lock()
+	c.pins--
+	c.recycle()
+	se.mu.Unlock()
+}
+
+// abandon stops everything: the client is gone.
+func (se *session) abandon() {
+	se.mu.Lock()
+	se.mu.gone = true
+	se.mu.room.Broadcast()
+	running := make([]*sessionCall, 0, len(se.mu.calls))
+	for _, c := range se.mu.calls {
+		c.pins++
+		running = append(running, c)
+	}
+	se.rouse()
+	se.mu.Unlock()
+	for _, c := range running {
+		c.Cancel(context.Canceled)
+		se.mu.Lock()
+		c.pins--
+		c.recycle()
+		se.mu.Unlock()
+	}
+}
+
+// drain tells the client that the sidecar stops: calls that run are finished, new
+// ones are refused.
+func (se *session) drain() {
+	se.mu.Lock()
+	se.mu.draining = true
+	se.rouse()
+	se.mu.Unlock()
+}
+
+// rouse wakes the sender, under the lock, if it sleeps.
+func (se *session) rouse() {
+	if !se.mu.sending {
+		se.mu.sending = true
+		se.wake <- struct{}{}
+	}
+}
+
+// send sends replies until the client has all, or is gone and every call is over.
+func (se *session) send() {
+	var spare []byte
+	for range se.wake {
+		runtime.Gosched() // what is about to end may as well come along
+		for {
+			se.mu.Lock()
+			out, replies := se.mu.out, se.mu.replies
+			se.mu.out, se.mu.replies = spare[:0], 0
+			tell := se.mu.draining && !se.mu.told
+			if len(out) == 0 && !tell {
+				se.mu.out = out
+				se.mu.sending = false
+				done := (se.mu.ended || se.mu.gone) && len(se.mu.calls) == 0
+				se.mu.Unlock()
+				if done {
+					return
+				}
+				break
+			}
+			se.mu.told = se.mu.told || tell
+			gone := se.mu.gone
+			se.mu.Unlock()
+			if tell {
+				out = protowire.AppendTag(out, sessionResponseDraining, protowire.VarintType)
+				out = protowire.AppendVarint(out, 1)
+			}
+			if !gone && se.stream.SendMsg(&replyMessage{out}) != nil {
+				se.abandon()
+			}
+			spare = nil
+			se.mu.Lock()
+			se.mu.unsent -= replies
+			se.mu.room.Broadcast()
+			se.mu.Unlock()
+		}
+	}
+}
+
+// replyMessage is a SessionResponse as it is sent.
+type replyMessage struct{ encoded []byte }
+
+// give implements outbound.
+func (m *replyMessage) give() mem.BufferSlice {
+	return mem.BufferSlice{mem.NewBuffer(&m.encoded, &messages)}
+}
+
+// sessionMessage is a SessionRequest as it is received.
+type sessionMessage struct{ buffer mem.Buffer }
+
+// take implements inbound.
+func (m *sessionMessage) take(data mem.BufferSlice) error { //nolint:unparam // inbound's signature
+	m.buffer = whole(data)
+	return nil
+}
+
+// appendReply writes a SessionReply that holds a response.
+func appendReply(dst []byte, id uint64, response []byte) []byte {
+	size := protowire.SizeTag(sessionReplyID) + protowire.SizeVarint(id) +
+		protowire.SizeTag(sessionReplyResponse) + protowire.SizeBytes(len(response))
+	dst = protowire.AppendTag(dst, sessionResponseReplies, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size))
+	dst = protowire.AppendTag(dst, sessionReplyID, protowire.VarintType)
+	dst = protowire.AppendVarint(dst, id)
+	dst = protowire.AppendTag(dst, sessionReplyResponse, protowire.BytesType)
+	return protowire.AppendBytes(dst, response)
+}
+
+func (se *session) encodeFailure(id uint64, e *pool.Error, message []byte) []byte {
+	f, _ := se.service.failureMessage(e, message)
+	return encodeFailure(id, f)
+}
+
+// encodeFailure is a SessionResponse with one reply, a failure.
+func encodeFailure(id uint64, f *warmpoolv1.Failure) []byte {
+	encoded, err := proto.Marshal(&warmpoolv1.SessionResponse{Replies: []*warmpoolv1.SessionReply{
+		{Id: id, Outcome: &warmpoolv1.SessionReply_Failure{Failure: f}},
+	}})
+	if err != nil {
+		panic("sidecar: a failure cannot be encoded: " + err.Error()) // its texts are made valid UTF-8
+	}
+	return encoded
+}
+
+// sessions are those that are open, so that they can be told to drain.
+type sessions struct {
+	mu struct {
+		sync.Mutex
+		open     map[*session]struct{}
+		draining bool
+	}
+}
+
+func (s *sessions) add(se *session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mu.draining {
+		return false
+	}
+	if s.mu.open == nil {
+		s.mu.open = make(map[*session]struct{})
+	}
+	s.mu.open[se] = struct{}{}
+	return true
+}
+
+func (s *sessions) remove(se *session) {
+	s.mu.Lock()
+	delete(s.mu.open, se)
+	s.mu.Unlock()
+}
+
+func (s *sessions) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.mu.draining = true
+	for se := range s.mu.open {
+		se.drain()
+	}
+}

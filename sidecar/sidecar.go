@@ -1,0 +1,188 @@
+// Package sidecar is the process around the pool: it binds the listeners,
+// serves the gRPC services and the admin endpoint, says how it is, and drains.
+//
+// One request's way through the package, which is also an order to read it in:
+//
+//	data.go      the gRPC server that carries requests, and what it allows
+//	send.go      HttpService.Send
+//	request.go   the gRPC message becomes a pool.Request
+//	             (pool carries it out)
+//	response.go  the pool's answer becomes a gRPC message
+//	failure.go   the pool's error becomes a Failure and a gRPC status
+//
+// Beside it stand control.go (the server that may change pools), admin.go
+// (HTTP for probes), health.go (the one state that all of them report),
+// listen.go and socket.go (where they are bound), log.go (what is said of
+// connections), and serve.go (from the first request to the last).
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"google.golang.org/grpc"
+
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+	"github.com/warmpool-dev/warmpool/pool"
+	"github.com/warmpool-dev/warmpool/sidecar/config"
+)
+
+// Options are what a sidecar is given beside its configuration.
+type Options struct {
+	Logger    *slog.Logger // nil: nothing is logged
+	Version   string       // the program's version, for the log
+	ConfigDir string       // the folder to which file names in the configuration are relative
+}
+
+// Sidecar is one process's listeners, services and pool.
+type Sidecar struct {
+	config  *warmpoolv1.Config
+	log     *slog.Logger
+	version string
+
+	pool      *pool.Pool
+	dialLog   *dialLog
+	health    *health
+	running   *running
+	listeners []*listener
+	http      *httpService
+	data      *grpc.Server
+	control   *grpc.Server
+	probes    *grpc.Server // gRPC health on the admin listener
+	admin     *http.Server
+}
+
+// New adds the configured upstreams and binds every listener, so that clients
+// can connect, and are answered once Serve runs. cfg must have its defaults
+// filled in and is not changed or kept beyond the sidecar's life.
+//
+// When New fails nothing is left behind. When it succeeds Serve must be called:
+// it is what releases everything.
+func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
+	log := o.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	policies, err := policies(cfg, o.ConfigDir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Sidecar{
+		config: cfg, log: log, version: o.Version,
+		dialLog: newDialLog(log), health: newHealth(), running: newRunning(),
+	}
+	s.pool = pool.New(pool.Options{Observer: observer(log, s.dialLog)})
+	if err := s.add(policies); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	if s.listeners, err = bindAll(cfg); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	s.http = &httpService{pool: s.pool, running: s.running, limits: cfg.GetGrpc()}
+	s.data = newDataServer(cfg, s.http, s.health)
+	s.control = newControlServer(cfg, s.health)
+	s.probes = newProbeServer(s.health)
+	s.admin = newAdminServer(s.health, s.probes, log)
+	s.announce(policies)
+	return s, nil
+}
+
+// policies translates every upstream and reports all that are wrong.
+func policies(cfg *warmpoolv1.Config, dir string) ([]pool.Policy, error) {
+	var all []pool.Policy
+	var errs []error
+	seen := make(map[string]bool)
+	for i, u := range cfg.GetUpstreams() {
+		where := fmt.Sprintf("%s (%s)", setting("upstreams", i), u.GetName())
+		if seen[u.GetName()] {
+			errs = append(errs, fmt.Errorf("%s: there is one of that name already: a name must be unique", where))
+		}
+		seen[u.GetName()] = true
+		p, err := config.Policy(u, dir)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", where, err))
+			continue
+		}
+		all = append(all, p)
+	}
+	return all, errors.Join(errs...)
+}
+
+func (s *Sidecar) add(policies []pool.Policy) error {
+	var errs []error
+	for _, p := range policies {
+		if _, err := s.pool.Add(p); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// release gives back what New took before it failed.
+func (s *Sidecar) release() error {
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
+	now, cancel := context.WithCancel(context.Background())
+	cancel()
+	err := s.pool.Close(now)
+	s.dialLog.stop()
+	return err
+}
+
+// Pool is what the sidecar lends connections from.
+func (s *Sidecar) Pool() *pool.Pool { return s.pool }
+
+// Addrs are the addresses that are bound, with the real port where the
+// configuration says port 0. Data and Control are written as in the
+// configuration, "unix:///path" or "tcp://host:port"; Admin is "host:port".
+type Addrs struct {
+	Data    []string
+	Control []string // nil: there is no control plane
+	Admin   string   // empty: there is no admin listener
+}
+
+// Addrs lists what is bound, each list in the configuration's order.
+func (s *Sidecar) Addrs() Addrs {
+	var a Addrs
+	for _, l := range s.listeners {
+		switch l.front {
+		case frontData:
+			a.Data = append(a.Data, l.address)
+		case frontControl:
+			a.Control = append(a.Control, l.address)
+		case frontAdmin:
+			a.Admin = l.Addr().String()
+		}
+	}
+	return a
+}
+
+// announce logs what was set up: a line for each upstream and each listener.
+func (s *Sidecar) announce(policies []pool.Policy) {
+	for i := range policies {
+		p := &policies[i]
+		s.log.Info("upstream", "name", p.Name, "url", p.URL, "warm", p.Warm, "max", p.Max,
+			"max_waiting", p.MaxWaiting, "max_wait", p.MaxWait, "max_idle_time", p.MaxIdleTime,
+			"max_lifetime", p.MaxLifetime, "buffered_body_bytes", p.MaxBufferedBody)
+	}
+	for _, l := range s.listeners {
+		s.log.Info("listening", "front", string(l.front), "address", l.address)
+		if l.front != frontAdmin && beyondLoopback(l.Addr()) {
+			s.log.Warn("this listener is reachable from other machines, without encryption or authentication; use a Unix socket or 127.0.0.1",
+				"front", string(l.front), "address", l.address)
+		}
+	}
+}
+
+func beyondLoopback(a net.Addr) bool {
+	tcp, ok := a.(*net.TCPAddr)
+	return ok && !tcp.IP.IsLoopback()
+}
+
+// setting names a configuration key in an error.
+func setting(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
