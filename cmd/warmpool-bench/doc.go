@@ -1,0 +1,29 @@
+// Command warmpool-bench measures warmpool beside its peers: HAProxy,
+// httputil.ReverseProxy and no intermediary at all, in one run on one machine.
+//
+//	warmpool-bench [-rounds 5] [-run REGEXP] [-json FILE] [-profile DIR] [-quick]
+//
+// Everything that costs CPU is a process of its own, so that the kernel's
+// accounting tells who spent what: an origin that answers from memory, the
+// intermediary under test, and the client that asks. The client of a proxy is
+// net/http, that of warmpool is grpc-go; both reach the intermediary over a
+// Unix socket unless the row says otherwise, and the intermediary reaches the
+// origin over loopback TCP.
+//
+// Rows that are compared with each other (same number in flight, same size of
+// answer) take turns within a round, and each round begins with another row.
+// The first round warms up and is dropped. A ratio is taken within a round,
+// where whatever else the machine did weighs on both sides, and the median of
+// these ratios is reported with the smallest and the largest one: read ratios,
+// not absolute figures.
+//
+// Every answer's status and length is checked, and the origin must have served
+// each request. One wrong answer makes the run fail: exit code 1. Bad usage is
+// exit code 2.
+//
+// The processes are this same binary, started with one of the words origin,
+// client, reverseproxy and sidecar; each is told what to do by lines of JSON on
+// its standard input and ends with it. HAProxy comes from the distribution and
+// may be missing, which its rows then say; warmpool is built from
+// cmd/warmpool unless -warmpool names a binary.
+package main

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"runtime"
+	"syscall"
+)
+
+// Exit codes.
+const (
+	exitOK      = 0
+	exitFailure = 1
+	exitUsage   = 2
+)
+
+// usageError is a command line that cannot be carried out.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func main() {
+	os.Exit(exitCode(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr), os.Stderr))
+}
+
+func exitCode(err error, stderr io.Writer) int {
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "warmpool-bench:", err)
+	if _, ok := errors.AsType[usageError](err); ok {
+		return exitUsage
+	}
+	return exitFailure
+}
+
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
+	var word string
+	if len(args) > 0 {
+		word = args[0]
+	}
+	// What these hold ends with them: a signal may end them as it does by default.
+	switch word {
+	case "origin":
+		return originMain(stdin, stdout)
+	case "client":
+		return clientMain(args[1:], stdin, stdout)
+	case "reverseproxy":
+		return reverseProxyMain(args[1:], stdin)
+	}
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if word == "sidecar" {
+		return sidecarMain(ctx, args[1:], stdin, stdout)
+	}
+	o, err := parseOptions(args, stdout)
+	if err != nil {
+		return err
+	}
+	return o.run(ctx, stdout, stderr)
+}
+
+// options are the command line of a run.
+type options struct {
+	rounds   int
+	match    *regexp.Regexp
+	json     string
+	profiles string
+	quick    bool
+	warmpool string
+}
+
+const (
+	leastRounds = 5
+	quickRounds = 2
+)
+
+const helpHead = `Measures warmpool beside HAProxy and httputil.ReverseProxy in one run: ratios
+first, then figures, as tables. A run takes about two minutes; leave the machine
+alone meanwhile.
+
+    warmpool-bench [flags]
+
+Exit code 0: measured, every answer was right. 1: not so. 2: bad usage.
+
+`
+
+func parseOptions(args []string, stdout io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("warmpool-bench", flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // main reports what is wrong
+	flags.IntVar(&o.rounds, "rounds", leastRounds, "rounds that count, at least 5")
+	match := flags.String("run", "", "measure only the rows whose name matches this `regexp`, such as 'HAProxy$|Send/in-flight=64'; names look like \"warmpool Send/in-flight=64/body=128\"")
+	flags.StringVar(&o.json, "json", "", "write every figure of every round to this `file`, as JSON")
+	flags.StringVar(&o.profiles, "profile", "", "write CPU profiles of the sidecar with many requests in flight into this `folder`; its rows then carry the profiler's cost")
+	flags.BoolVar(&o.quick, "quick", false, "smoke test: few requests in 2 rounds, too short to conclude anything from")
+	flags.StringVar(&o.warmpool, "warmpool", "", "measure this `binary`; default: build cmd/warmpool")
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		fmt.Fprint(stdout, helpHead)
+		flags.SetOutput(stdout)
+		flags.PrintDefaults()
+		return o, err
+	}
+	if err != nil {
+		return o, usageError{fmt.Errorf("%w; see -help", err)}
+	}
+	if flags.NArg() > 0 {
+		return o, usageError{fmt.Errorf("unexpected argument %q; there are flags only, see -help", flags.Arg(0))}
+	}
+	if o.quick {
+		o.rounds = quickRounds
+	} else if o.rounds < leastRounds {
+		return o, usageError{fmt.Errorf("-rounds is %d, must be at least %d: fewer make no median worth reading", o.rounds, leastRounds)}
+	}
+	if o.match, err = regexp.Compile(*match); err != nil {
+		return o, usageError{fmt.Errorf("-run: %w", err)}
+	}
+	return o, nil
+}
+
+// run measures, prints the report to stdout and tells its progress on stderr.
+func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	groups := suite(o.match, o.quick)
+	if len(groups) == 0 {
+		return usageError{fmt.Errorf("-run %q matches no row", o.match)}
+	}
+	// Children are tied to the thread that starts them; this one ends after them.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	b := &bench{haproxy: findHAProxy(), warmpool: o.warmpool, profiles: o.profiles}
+	if b.self, err = os.Executable(); err != nil {
+		return err
+	}
+	if b.dir, err = os.MkdirTemp("", "warmpool-bench-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	if b.warmpool == "" {
+		if b.warmpool, err = buildWarmpool(ctx, b.dir); err != nil {
+			return err
+		}
+	} else if err := checkBinary(b.warmpool); err != nil {
+		return usageError{fmt.Errorf("-warmpool: %w", err)}
+	}
+	if b.profiles != "" {
+		if err := os.MkdirAll(b.profiles, 0o750); err != nil {
+			return usageError{fmt.Errorf("-profile: %w", err)}
+		}
+	}
+
+	var out *os.File // opened before minutes are spent
+	if o.json != "" {
+		if out, err = os.Create(o.json); err != nil {
+			return usageError{fmt.Errorf("-json: %w", err)}
+		}
+		defer func() { err = errors.Join(err, out.Close()) }()
+	}
+
+	report := Report{Quick: o.quick}
+	if report.Environment, err = b.environment(ctx); err != nil {
+		return err
+	}
+	for _, g := range groups {
+		say := func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
+		measured, err := b.measure(ctx, g, o.rounds, say)
+		if err != nil {
+			return err
+		}
+		report.Groups = append(report.Groups, measured)
+	}
+	if err := report.print(stdout); err != nil {
+		return err
+	}
+	if out != nil {
+		lines := json.NewEncoder(out)
+		lines.SetIndent("", "  ")
+		if err := lines.Encode(&report); err != nil {
+			return err
+		}
+	}
+	if n := report.errors(); n > 0 {
+		return fmt.Errorf("%d wrong answers, see above", n)
+	}
+	return nil
+}

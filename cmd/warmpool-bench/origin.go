@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxAnswer bounds the body that a path may ask for.
+const maxAnswer = 64 << 20
+
+// maxRequestHead bounds a request's head.
+const maxRequestHead = 16 << 10
+
+// origin is an HTTP/1.1 server that costs as little as may be, so that what is
+// measured is what stands before it. It answers /bytes/N with N bytes, from
+// memory, keeps connections alive, takes request bodies of a given length and
+// throws them away, and answers requests that arrive together with one write.
+type origin struct {
+	requests    atomic.Int64
+	connections atomic.Int64
+
+	date string // of the start; an origin's clock is not what is measured
+
+	mu struct {
+		sync.RWMutex
+		answers map[string][]byte // by path: head and body
+	}
+}
+
+// OriginFigures is what an origin has served since it started.
+type OriginFigures struct {
+	Requests    int64 `json:"requests"`
+	Connections int64 `json:"connections"` // accepted
+}
+
+func newOrigin() *origin {
+	o := &origin{date: time.Now().UTC().Format(http.TimeFormat)}
+	o.mu.answers = make(map[string][]byte)
+	return o
+}
+
+func (o *origin) figures() OriginFigures {
+	return OriginFigures{Requests: o.requests.Load(), Connections: o.connections.Load()}
+}
+
+// serve answers on every connection that l accepts, until l is closed.
+func (o *origin) serve(l net.Listener) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return nil
+			}
+			return err
+		}
+		o.connections.Add(1)
+		go func() {
+			defer conn.Close()
+			o.converse(conn)
+		}()
+	}
+}
+
+// converse answers the requests of one connection until it ends, breaks or asks
+// for something that is not spoken here.
+func (o *origin) converse(conn net.Conn) {
+	var (
+		in      = make([]byte, maxRequestHead)
+		filled  int         // in[:filled] is unread input
+		skip    int64       // bytes of a request body still to come
+		answers net.Buffers // to what was read at once
+	)
+	for {
+		n, err := conn.Read(in[filled:])
+		if err != nil {
+			return
+		}
+		filled += n
+
+		rest, last := in[:filled], false
+		for !last {
+			dropped := min(skip, int64(len(rest)))
+			rest, skip = rest[dropped:], skip-dropped
+			end := bytes.Index(rest, []byte("\r\n\r\n"))
+			if end < 0 {
+				break
+			}
+			head := parseHead(rest[:end])
+			rest = rest[end+4:]
+			o.requests.Add(1)
+			answer, ok := o.answer(head)
+			answers = append(answers, answer)
+			skip, last = head.length, head.close || !ok
+		}
+		filled = copy(in, rest)
+		if !last && filled == len(in) {
+			answers, last = append(answers, refusal(http.StatusRequestHeaderFieldsTooLarge)), true
+		}
+
+		switch len(answers) {
+		case 0:
+		case 1:
+			_, err = conn.Write(answers[0])
+		default:
+			together := answers
+			_, err = together.WriteTo(conn)
+		}
+		if last || err != nil {
+			return
+		}
+		clear(answers)
+		answers = answers[:0]
+	}
+}
+
+// requestHead is what the origin wants to know of a request.
+type requestHead struct {
+	path   []byte
+	length int64 // of its body
+	close  bool
+	status int // why it is refused; 0: it is not
+}
+
+// parseHead reads a head without its last empty line.
+func parseHead(head []byte) (h requestHead) {
+	line, fields, _ := bytes.Cut(head, []byte("\r\n"))
+	_, target, _ := bytes.Cut(line, []byte(" "))
+	path, version, _ := bytes.Cut(target, []byte(" "))
+	h.path = path
+	if string(version) != "HTTP/1.1" {
+		h.status = http.StatusHTTPVersionNotSupported
+		return h
+	}
+	for len(fields) > 0 {
+		line, fields, _ = bytes.Cut(fields, []byte("\r\n"))
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		switch {
+		case asciiEqual(name, "content-length"):
+			n, err := strconv.ParseInt(string(bytes.TrimSpace(value)), 10, 64)
+			if err != nil || n < 0 {
+				h.status = http.StatusBadRequest
+				return h
+			}
+			h.length = n
+		case asciiEqual(name, "connection"):
+			h.close = h.close || asciiEqual(bytes.TrimSpace(value), "close")
+		case asciiEqual(name, "transfer-encoding"):
+			h.status = http.StatusNotImplemented
+		}
+	}
+	return h
+}
+
+// asciiEqual compares without regard to case; lower is in lower case.
+func asciiEqual(b []byte, lower string) bool {
+	return len(b) == len(lower) && bytes.EqualFold(b, []byte(lower))
+}
+
+// answer is what is written for h; ok is false when it is a refusal, after
+// which the connection is closed.
+func (o *origin) answer(h requestHead) (answer []byte, ok bool) {
+	if h.status != 0 {
+		return refusal(h.status), false
+	}
+	o.mu.RLock()
+	answer = o.mu.answers[string(h.path)]
+	o.mu.RUnlock()
+	if answer != nil {
+		return answer, true
+	}
+	digits, found := strings.CutPrefix(string(h.path), "/bytes/")
+	size, err := strconv.Atoi(digits)
+	if !found || err != nil || size < 0 || size > maxAnswer {
+		return refusal(http.StatusNotFound), false
+	}
+	answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n",
+		o.date, size)
+	answer = append(answer, bytes.Repeat([]byte("w"), size)...)
+	o.mu.Lock()
+	o.mu.answers[string(h.path)] = answer
+	o.mu.Unlock()
+	return answer, true
+}
+
+func refusal(status int) []byte {
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", status, http.StatusText(status))
+}
+
+// bytesPath is the path that the origin answers with n bytes.
+func bytesPath(n int) string { return "/bytes/" + strconv.Itoa(n) }
+
+// originMain is the origin's process. It serves on an inherited listener and
+// answers each line on its standard input with its figures.
+func originMain(stdin io.Reader, stdout io.Writer) error {
+	l, err := inheritedListener(0)
+	if err != nil {
+		return err
+	}
+	o := newOrigin()
+	failed := make(chan error, 1)
+	go func() { failed <- o.serve(l) }()
+	asked := make(chan error, 1)
+	go func() {
+		asked <- answerLines(stdin, stdout, func(struct{}) (OriginFigures, error) { return o.figures(), nil })
+	}()
+	select {
+	case err = <-failed:
+	case err = <-asked:
+	}
+	return err
+}

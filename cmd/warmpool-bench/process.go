@@ -1,0 +1,202 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is a child of this one: an origin, an intermediary or a client.
+type process struct {
+	name   string
+	pid    int
+	stop   context.CancelFunc // SIGTERM, and SIGKILL to what is left after killAfter
+	exited chan struct{}      // closed when it has ended
+	err    error              // how it ended; valid once exited is closed
+
+	// For processes that are told what to do.
+	questions *json.Encoder
+	answers   *json.Decoder
+
+	release []*os.File
+	stderr  tail
+}
+
+const killAfter = 5 * time.Second
+
+// command is what start runs.
+type command struct {
+	name      string // for messages
+	path      string
+	args      []string
+	env       []string   // added to this process's
+	listeners []*os.File // descriptors 3 and up; closed here once started
+	told      bool       // it reads questions and writes answers
+}
+
+// start starts a child. It must be called from the main goroutine, which main
+// ties to its thread: the child is killed when that thread ends.
+func start(ctx context.Context, c command) (*process, error) {
+	ctx, stop := context.WithCancel(ctx)
+	p := &process{name: c.name, stop: stop, exited: make(chan struct{})}
+	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // what is measured is the user's choice
+	// warmpool takes settings from WARMPOOL_ variables; what is measured is what
+	// its file says.
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WARMPOOL_") }), c.env...)
+	cmd.ExtraFiles = c.listeners
+	cmd.Stderr = &p.stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = killAfter
+	cmd.SysProcAttr = boundToParent()
+	ends := slices.Clone(c.listeners) // what only the child uses
+	if c.told {
+		stdin, questions, err := os.Pipe()
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		answers, stdout, err := os.Pipe()
+		if err != nil {
+			stop()
+			return nil, errors.Join(err, stdin.Close(), questions.Close())
+		}
+		cmd.Stdin, cmd.Stdout = stdin, stdout
+		p.questions, p.answers = json.NewEncoder(questions), json.NewDecoder(answers)
+		p.release = append(p.release, questions, answers)
+		ends = append(ends, stdin, stdout)
+	}
+	err := cmd.Start()
+	closeAll(ends)
+	if err != nil {
+		stop()
+		closeAll(p.release)
+		return nil, fmt.Errorf("%s: %w", c.name, err)
+	}
+	p.pid = cmd.Process.Pid
+	go func() {
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	return p, nil
+}
+
+// closeAll lets go of files that were only passed on.
+func closeAll(files []*os.File) {
+	for _, f := range files {
+		f.Close() //nolint:errcheck,gosec // nothing is left to do about it
+	}
+}
+
+// close ends the process and waits until it has ended.
+func (p *process) close() {
+	p.stop()
+	<-p.exited
+	closeAll(p.release)
+}
+
+// failure says how the process ended, with the last it wrote to its standard
+// error.
+func (p *process) failure() error {
+	how := "it ended by itself"
+	if p.err != nil {
+		how = p.err.Error()
+	}
+	said := p.stderr.String()
+	if said == "" {
+		said = "(nothing on its standard error)"
+	}
+	return fmt.Errorf("%s: %s\n%s", p.name, how, said)
+}
+
+// ask puts a question to a process that is told what to do and waits for the
+// answer. It fails when the process ends, when one of others ends, or with ctx;
+// after a failure the process is of no more use.
+func (p *process) ask(ctx context.Context, question, answer any, others ...*process) error {
+	if err := p.questions.Encode(question); err != nil {
+		return p.ended(ctx)
+	}
+	answered := make(chan error, 1)
+	go func() { answered <- p.answers.Decode(answer) }()
+
+	ended := make(chan *process, len(others))
+	asked, done := context.WithCancel(ctx)
+	defer done()
+	for _, o := range others {
+		go func() {
+			select {
+			case <-o.exited:
+				ended <- o
+			case <-asked.Done():
+			}
+		}()
+	}
+
+	select {
+	case err := <-answered:
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, io.EOF) {
+			return fmt.Errorf("%s: answer: %w", p.name, err)
+		}
+		return p.ended(ctx)
+	case o := <-ended:
+		return o.failure()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// cpu is the CPU time that the process has used so far.
+func (p *process) cpu(ctx context.Context) (time.Duration, error) {
+	d, err := cpuTime(p.pid)
+	if errors.Is(err, syscall.EINVAL) { // there is no such process any more
+		return 0, p.ended(ctx)
+	}
+	return d, err
+}
+
+// ended waits for a process that no longer talks to end, and says how it did.
+func (p *process) ended(ctx context.Context) error {
+	select {
+	case <-p.exited:
+		return p.failure()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// tail keeps the last tailBytes bytes written to it. It may be read while it is written.
+type tail struct {
+	mu struct {
+		sync.Mutex
+		kept []byte
+	}
+}
+
+const tailBytes = 4 << 10
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.mu.kept = append(t.mu.kept, p...)
+	if surplus := len(t.mu.kept) - tailBytes; surplus > 0 {
+		t.mu.kept = t.mu.kept[surplus:]
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.mu.kept))
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestMedian(t *testing.T) {
+	for _, c := range []struct {
+		values []float64
+		want   float64
+	}{
+		{nil, 0},
+		{[]float64{7}, 7},
+		{[]float64{9, 1, 5}, 5},
+		{[]float64{4, 1, 3, 2}, 2.5},
+	} {
+		if got := median(slices.Clone(c.values)); got != c.want {
+			t.Errorf("median(%v) = %v, want %v", c.values, got, c.want)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	hundred := make([]time.Duration, 100)
+	for i := range hundred {
+		hundred[i] = time.Duration(i + 1)
+	}
+	for _, c := range []struct {
+		sorted []time.Duration
+		q      float64
+		want   time.Duration
+	}{
+		{nil, 0.5, 0},
+		{hundred[:1], 0.99, 1},
+		{hundred, 0.50, 50},
+		{hundred, 0.99, 99},
+		{hundred, 1, 100},
+		{hundred[:3], 0.5, 2},
+	} {
+		if got := quantile(c.sorted, c.q); got != c.want {
+			t.Errorf("quantile of %d values at %v = %d, want %d", len(c.sorted), c.q, got, c.want)
+		}
+	}
+}
+
+func TestRatiosAreTakenWithinARound(t *testing.T) {
+	// The machine slows down from round to round; the ratio does not care.
+	g := GroupReport{Load: Load{InFlight: 1, Body: 128}, Rows: []Row{
+		{Scenario: Scenario{Peer: Direct, Front: TCP}, Rounds: []Measurement{
+			{P50: 100, ClientCPU: 10, Throughput: 400}, {P50: 200, ClientCPU: 20, Throughput: 200}, {P50: 400, ClientCPU: 40, Throughput: 100},
+		}},
+		{Scenario: Scenario{Peer: HAProxy, Front: Unix}, Rounds: []Measurement{
+			{P50: 150, PeerCPU: 10, ClientCPU: 10, Throughput: 200}, {P50: 300, PeerCPU: 20, ClientCPU: 20, Throughput: 100}, {P50: 600, PeerCPU: 40, ClientCPU: 40, Throughput: 50},
+		}},
+		{Scenario: Scenario{Peer: Warmpool, Front: Unix}, Rounds: []Measurement{
+			{P50: 200, PeerCPU: 15, ClientCPU: 25, Throughput: 100}, {P50: 400, PeerCPU: 30, ClientCPU: 50, Throughput: 50}, {P50: 1200, PeerCPU: 80, ClientCPU: 80, Throughput: 25},
+		}},
+	}}
+	g.conclude()
+	want := []Ratios{
+		{TotalCPU: Ratio{0.5, 0.5, 0.5}, Throughput: Ratio{2, 2, 2}},
+		{PeerCPU: Ratio{1, 1, 1}, TotalCPU: Ratio{1, 1, 1}, Throughput: Ratio{1, 1, 1}, AddedP50: Ratio{1, 1, 1}},
+		{PeerCPU: Ratio{1.5, 1.5, 2}, TotalCPU: Ratio{2, 2, 2}, Throughput: Ratio{0.5, 0.5, 0.5}, AddedP50: Ratio{2, 2, 4}},
+	}
+	for i, row := range g.Rows {
+		if row.Ratios != want[i] {
+			t.Errorf("%s: ratios %+v, want %+v", row.Peer, row.Ratios, want[i])
+		}
+	}
+	if m := g.Rows[2].Median; m.P50 != 400 || m.PeerCPU != 30 || m.Throughput != 50 {
+		t.Errorf("medians %+v", m)
+	}
+}
+
+func TestEachRowComesFirstInTurn(t *testing.T) {
+	for round, want := range [][]int{{0, 1, 2}, {1, 2, 0}, {2, 0, 1}, {0, 1, 2}} {
+		if got := turn(3, round); !slices.Equal(got, want) {
+			t.Errorf("round %d: %v, want %v", round, got, want)
+		}
+	}
+}
+
+func TestRowsAreChosenByName(t *testing.T) {
+	groups := suite(regexp.MustCompile("Send/in-flight=64|HAProxy/in-flight=64/body=128$"), false)
+	var got []string
+	for _, g := range groups {
+		for _, s := range g.Scenarios {
+			got = append(got, s.ID())
+		}
+	}
+	want := []string{
+		"net/http via HAProxy/in-flight=64/body=128",
+		"warmpool Send/in-flight=64/body=128",
+		"warmpool Send/in-flight=64/body=16384",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("rows %q, want %q", got, want)
+	}
+}
+
+func TestTableIsAlignedWhateverTheScript(t *testing.T) {
+	var b strings.Builder
+	table{
+		{"", "CPU", "p50"},
+		{"", "µs/request", "µs"},
+		{"a long name", "1.5", "1234"},
+		{"gone", "a remark of any length"},
+		{"ß", none, "7"},
+	}.print(&b)
+	want := `
+                      CPU   p50
+               µs/request    µs
+  a long name         1.5  1234
+  gone         a remark of any length
+  ß                     –     7
+`
+	if got := "\n" + b.String(); got != want {
+		t.Errorf("got%swant%s", got, want)
+	}
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// Peer is what stands between the client and the origin.
+type Peer string
+
+// The peers. How each is started is said in peer.go.
+const (
+	Direct       Peer = "direct" // nothing: the client asks the origin
+	HAProxy      Peer = "haproxy"
+	ReverseProxy Peer = "reverseproxy"
+	Warmpool     Peer = "warmpool"
+)
+
+// Front is how the client reaches the peer.
+type Front string
+
+// The fronts.
+const (
+	Unix Front = "unix"
+	TCP  Front = "tcp" // on loopback
+)
+
+// Scenario is one row of the report: through whom a client asks, how, how many
+// requests at once, and how large the answers are.
+type Scenario struct {
+	Name     string     `json:"name"`
+	Peer     Peer       `json:"peer"`
+	Client   ClientKind `json:"client"`
+	Front    Front      `json:"front"`
+	InFlight int        `json:"in_flight"`
+	Body     int        `json:"body_bytes"`
+}
+
+// ID names the scenario among all of a run.
+func (s Scenario) ID() string {
+	return fmt.Sprintf("%s/in-flight=%d/body=%d", s.Name, s.InFlight, s.Body)
+}
+
+// baseline reports whether ratios are taken to this scenario.
+func (s Scenario) baseline() bool { return s.Peer == HAProxy && s.Front == Unix }
+
+// Load is what rows must have in common to be compared.
+type Load struct {
+	InFlight int `json:"in_flight"`
+	Body     int `json:"body_bytes"`
+	Requests int `json:"requests"` // of each row in each round
+}
+
+// Group is the scenarios under one load. They take turns in each round.
+type Group struct {
+	Load
+	Scenarios []Scenario
+}
+
+// ways are the rows of each group. What a new way of asking needs is a line
+// here and, for a new client, one in clientKinds.
+var ways = []Scenario{
+	{Name: "net/http direct", Peer: Direct, Client: NetHTTP, Front: TCP},
+	{Name: "net/http via HAProxy", Peer: HAProxy, Client: NetHTTP, Front: Unix},
+	{Name: "net/http via HAProxy over TCP", Peer: HAProxy, Client: NetHTTP, Front: TCP},
+	{Name: "net/http via ReverseProxy", Peer: ReverseProxy, Client: NetHTTP, Front: Unix},
+	{Name: "warmpool Send", Peer: Warmpool, Client: Send, Front: Unix},
+	{Name: "warmpool Session", Peer: Warmpool, Client: Session, Front: Unix},
+}
+
+// A round of a row is long enough to dwarf the 1 ms or so that starting and
+// reading it costs, and short enough that a round of all rows sees one and the
+// same machine.
+var loads = []Load{
+	{InFlight: 64, Body: 128, Requests: 20_000},
+	{InFlight: 1, Body: 128, Requests: 4_000},
+	{InFlight: 64, Body: 16 << 10, Requests: 10_000},
+}
+
+// quickly makes a load one of a smoke test.
+func (l Load) quickly() Load {
+	l.Requests = min(l.Requests, 100+10*l.InFlight)
+	return l
+}
+
+// suite is every scenario whose ID matches, in groups. Groups without a match
+// are left out.
+func suite(match *regexp.Regexp, quick bool) []Group {
+	var groups []Group
+	for _, l := range loads {
+		if quick {
+			l = l.quickly()
+		}
+		g := Group{Load: l}
+		for _, s := range ways {
+			s.InFlight, s.Body = l.InFlight, l.Body
+			if match.MatchString(s.ID()) {
+				g.Scenarios = append(g.Scenarios, s)
+			}
+		}
+		if len(g.Scenarios) > 0 {
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+// turn is the order in which n rows take their turns in a round: each round
+// begins one row later, so that none is always behind the same other.
+func turn(n, round int) []int {
+	order := make([]int, n)
+	for i := range order {
+		order[i] = (i + round) % n
+	}
+	return order
+}
