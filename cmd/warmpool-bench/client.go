@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
 )
 
 // ClientKind is how a client asks.
@@ -188,5 +190,5 @@ func clientMain(args []string, stdin io.Reader, stdout io.Writer) error {
 		return err
 	}
 	l := loader{exchange: ask, inFlight: *inFlight, length: *body}
-	return answerLines(stdin, stdout, func(o LoadOrder) (LoadResult, error) { return l.run(o.Requests) })
+	return child.AnswerLines(stdin, stdout, func(o LoadOrder) (LoadResult, error) { return l.run(o.Requests) })
 }

@@ -2,11 +2,9 @@ package main
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -45,45 +43,4 @@ func residentBytes(pid int) (int64, error) {
 		return 0, fmt.Errorf("%s: VmRSS: %w", name, err)
 	}
 	return n << 10, nil
-}
-
-// kernel names the running kernel, or says that it is unknown.
-func kernel() string {
-	var u unix.Utsname
-	if err := unix.Uname(&u); err != nil {
-		return "unknown kernel"
-	}
-	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
-}
-
-// processor is the model of the first CPU; empty when the kernel does not say.
-func processor() string {
-	info, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return ""
-	}
-	_, rest, _ := bytes.Cut(info, []byte("model name"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	_, model, _ := bytes.Cut(line, []byte(":"))
-	return string(bytes.TrimSpace(model))
-}
-
-// loadAverage is how many tasks ran or wanted to, on average over the last
-// minute.
-func loadAverage() (float64, error) {
-	text, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return 0, err
-	}
-	first, _, found := bytes.Cut(text, []byte(" "))
-	if !found {
-		return 0, errors.New("/proc/loadavg: not as expected")
-	}
-	return strconv.ParseFloat(string(first), 64)
-}
-
-// boundToParent makes a child die with the thread that starts it, so that a
-// benchmark that is killed leaves no server behind.
-func boundToParent() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

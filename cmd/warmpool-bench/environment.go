@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os/exec"
 	"runtime"
-	"runtime/debug"
 	"strings"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/machine"
+	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 )
 
 // Environment is what a run ran on and with.
@@ -39,18 +41,18 @@ func (e Environment) String() string {
 
 // environment looks at the machine and the binaries.
 func (b *bench) environment(ctx context.Context) (Environment, error) {
-	e := Environment{Kernel: kernel(), CPUs: runtime.NumCPU(), Processor: processor()}
+	e := Environment{Kernel: machine.Kernel(), CPUs: runtime.NumCPU(), Processor: machine.Processor()}
 	var err error
-	if e.Load, err = loadAverage(); err != nil {
+	if e.Load, err = machine.LoadAverage(); err != nil {
 		return e, err
 	}
 	info, err := buildinfo.ReadFile(b.warmpool)
 	if err != nil {
 		return e, fmt.Errorf("%s: not a Go binary: %w", b.warmpool, err)
 	}
-	e.Go, e.GRPC, e.Warmpool = info.GoVersion, dependency(info, "google.golang.org/grpc"), revision(info)
+	e.Go, e.GRPC, e.Warmpool = info.GoVersion, program.Dependency(info, "google.golang.org/grpc"), program.Revision(info)
 	if b.haproxy != "" {
-		said, err := exec.CommandContext(ctx, b.haproxy, "-v").Output() //nolint:gosec // found by findHAProxy
+		said, err := exec.CommandContext(ctx, b.haproxy, "-v").Output() //nolint:gosec // found by program.Find
 		if err != nil {
 			return e, fmt.Errorf("%s -v: %w", b.haproxy, err)
 		}
@@ -61,26 +63,4 @@ func (b *bench) environment(ctx context.Context) (Environment, error) {
 		}
 	}
 	return e, nil
-}
-
-func dependency(info *debug.BuildInfo, path string) string {
-	for _, d := range info.Deps {
-		if d.Path == path {
-			return d.Version
-		}
-	}
-	return "unknown"
-}
-
-func revision(info *debug.BuildInfo) string {
-	text := []string{info.Main.Version}
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			text = append(text, s.Value[:min(12, len(s.Value))])
-		case s.Key == "vcs.modified" && s.Value == "true":
-			text = append(text, "modified")
-		}
-	}
-	return strings.Join(text, " ")
 }

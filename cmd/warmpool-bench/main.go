@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"runtime"
 	"syscall"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 )
 
 // Exit codes.
@@ -138,7 +140,7 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	b := &bench{haproxy: findHAProxy(), warmpool: o.warmpool, profiles: o.profiles}
+	b := &bench{haproxy: program.Find("haproxy"), warmpool: o.warmpool, profiles: o.profiles}
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -147,10 +149,10 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
 	if b.warmpool == "" {
-		if b.warmpool, err = buildWarmpool(ctx, b.dir); err != nil {
+		if b.warmpool, err = program.BuildWarmpool(ctx, b.dir); err != nil {
 			return err
 		}
-	} else if err := checkBinary(b.warmpool); err != nil {
+	} else if err := program.Check(b.warmpool); err != nil {
 		return usageError{fmt.Errorf("-warmpool: %w", err)}
 	}
 	if b.profiles != "" {

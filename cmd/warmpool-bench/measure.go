@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 )
 
 // Measurement is one row's figures in one round. Those of the peer are 0 where
@@ -26,9 +30,9 @@ type Measurement struct {
 // lane is the processes of one scenario.
 type lane struct {
 	Scenario
-	origin *process // shared with the other lanes of the group
+	origin *child.Process // shared with the other lanes of the group
 	peer   peer
-	client *process
+	client *child.Process
 	row    *Row
 }
 
@@ -40,7 +44,7 @@ func (b *bench) measure(ctx context.Context, g Group, rounds int, say func(forma
 	if err != nil {
 		return report, err
 	}
-	defer origin.close()
+	defer origin.Close()
 
 	var lanes []*lane
 	defer func() {
@@ -53,7 +57,7 @@ func (b *bench) measure(ctx context.Context, g Group, rounds int, say func(forma
 		row.Scenario = s
 		l := &lane{Scenario: s, origin: origin, row: row}
 		l.peer, err = b.startPeer(ctx, s, address)
-		if missing, ok := errors.AsType[*NotInstalledError](err); ok {
+		if missing, ok := errors.AsType[*program.NotInstalledError](err); ok {
 			row.Missing = missing.Error()
 			continue
 		}
@@ -93,11 +97,11 @@ func (b *bench) measure(ctx context.Context, g Group, rounds int, say func(forma
 
 // measureOnce is one lane's turn in a round.
 func (b *bench) measureOnce(ctx context.Context, l *lane, requests, round int) (m Measurement, err error) {
-	others := []*process{l.origin}
+	others := []*child.Process{l.origin}
 	if l.peer.process != nil {
 		others = append(others, l.peer.process)
 	}
-	ask := func(p *process, question, answer any) error { return p.ask(ctx, question, answer, others...) }
+	ask := func(p *child.Process, question, answer any) error { return p.Ask(ctx, question, answer, others...) }
 
 	if l.peer.profiler && round > 0 {
 		file := fmt.Sprintf("%s-%d.pprof", strings.NewReplacer("/", "-", " ", "-", "=", "").Replace(l.ID()), round)
@@ -112,11 +116,11 @@ func (b *bench) measureOnce(ctx context.Context, l *lane, requests, round int) (
 	var served [2]OriginFigures
 	var spent [2]struct{ peer, origin time.Duration }
 	note := func(i int) (err error) {
-		if spent[i].origin, err = l.origin.cpu(ctx); err != nil {
+		if spent[i].origin, err = cpuOf(ctx, l.origin); err != nil {
 			return err
 		}
 		if l.peer.process != nil {
-			spent[i].peer, err = l.peer.process.cpu(ctx)
+			spent[i].peer, err = cpuOf(ctx, l.peer.process)
 		}
 		return err
 	}
@@ -155,7 +159,7 @@ func (b *bench) measureOnce(ctx context.Context, l *lane, requests, round int) (
 		l.row.fail(m.Errors, fmt.Sprintf("the origin served %d requests of %d", n, requests))
 	}
 	if l.peer.process != nil {
-		resident, err := residentBytes(l.peer.process.pid)
+		resident, err := residentBytes(l.peer.process.Pid)
 		if err != nil {
 			return m, err
 		}
@@ -166,11 +170,20 @@ func (b *bench) measureOnce(ctx context.Context, l *lane, requests, round int) (
 
 func (l *lane) close() {
 	if l.client != nil {
-		l.client.close()
+		l.client.Close()
 	}
 	if l.peer.process != nil {
-		l.peer.process.close()
+		l.peer.process.Close()
 	}
 }
 
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
+
+// cpuOf is the CPU time that a child has used so far.
+func cpuOf(ctx context.Context, p *child.Process) (time.Duration, error) {
+	d, err := cpuTime(p.Pid)
+	if errors.Is(err, syscall.EINVAL) { // there is no such process any more
+		return 0, p.Ended(ctx)
+	}
+	return d, err
+}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
 )
 
 // maxAnswer bounds the body that a path may ask for.
@@ -201,7 +203,7 @@ func bytesPath(n int) string { return "/bytes/" + strconv.Itoa(n) }
 // originMain is the origin's process. It serves on an inherited listener and
 // answers each line on its standard input with its figures.
 func originMain(stdin io.Reader, stdout io.Writer) error {
-	l, err := inheritedListener(0)
+	l, err := child.InheritedListener(0)
 	if err != nil {
 		return err
 	}
@@ -210,7 +212,7 @@ func originMain(stdin io.Reader, stdout io.Writer) error {
 	go func() { failed <- o.serve(l) }()
 	asked := make(chan error, 1)
 	go func() {
-		asked <- answerLines(stdin, stdout, func(struct{}) (OriginFigures, error) { return o.figures(), nil })
+		asked <- child.AnswerLines(stdin, stdout, func(struct{}) (OriginFigures, error) { return o.figures(), nil })
 	}()
 	select {
 	case err = <-failed:

@@ -4,12 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 )
 
 // bench is what a run works with.
@@ -24,30 +25,22 @@ type bench struct {
 
 // peer is a running intermediary, or none.
 type peer struct {
-	process  *process // nil: there is none
+	process  *child.Process // nil: there is none
 	fronts   map[Front]string
 	profiler bool // it takes ProfileOrders
 }
 
-// NotInstalledError says that a peer cannot be measured on this machine.
-type NotInstalledError struct {
-	Program string
-	Do      string // what to do about it
-}
-
-func (e *NotInstalledError) Error() string { return "not installed: " + e.Program + "; " + e.Do }
-
 // startOrigin starts an origin and says where it listens.
-func (b *bench) startOrigin(ctx context.Context) (*process, string, error) {
+func (b *bench) startOrigin(ctx context.Context) (*child.Process, string, error) {
 	l, address, err := bind(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err
 	}
 	// One thread: the cheapest there is on loopback, and it leaves the machine to
 	// what is measured.
-	p, err := start(ctx, command{
-		name: "origin", path: b.self, args: []string{"origin"},
-		env: []string{"GOMAXPROCS=1"}, listeners: []*os.File{l}, told: true,
+	p, err := child.Start(ctx, child.Command{
+		Name: "origin", Path: b.self, Args: []string{"origin"},
+		Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{l}, Told: true,
 	})
 	return p, address, err
 }
@@ -65,9 +58,9 @@ func (b *bench) startPeer(ctx context.Context, s Scenario, origin string) (peer,
 	case HAProxy:
 		return b.startHAProxy(ctx, dir, origin)
 	case ReverseProxy:
-		return b.startInherited(ctx, dir, command{
-			name: "reverseproxy", path: b.self, told: true,
-			args: []string{"reverseproxy", "-origin", "http://" + origin, "-idle", strconv.Itoa(s.InFlight)},
+		return b.startInherited(ctx, dir, child.Command{
+			Name: "reverseproxy", Path: b.self, Told: true,
+			Args: []string{"reverseproxy", "-origin", "http://" + origin, "-idle", strconv.Itoa(s.InFlight)},
 		})
 	case Warmpool:
 		return b.startWarmpool(ctx, dir, s, origin)
@@ -77,7 +70,7 @@ func (b *bench) startPeer(ctx context.Context, s Scenario, origin string) (peer,
 
 // startInherited starts an intermediary that serves on a Unix socket and a TCP
 // port which it is given bound, as descriptors 3 and 4.
-func (b *bench) startInherited(ctx context.Context, dir string, c command) (peer, error) {
+func (b *bench) startInherited(ctx context.Context, dir string, c child.Command) (peer, error) {
 	socket, path, err := bind(ctx, "unix", filepath.Join(dir, "front"))
 	if err != nil {
 		return peer{}, err
@@ -86,8 +79,8 @@ func (b *bench) startInherited(ctx context.Context, dir string, c command) (peer
 	if err != nil {
 		return peer{}, errors.Join(err, socket.Close())
 	}
-	c.listeners = []*os.File{socket, port}
-	p, err := start(ctx, c)
+	c.Files = []*os.File{socket, port}
+	p, err := child.Start(ctx, c)
 	return peer{process: p, fronts: map[Front]string{Unix: "unix:" + path, TCP: "tcp:" + address}}, err
 }
 
@@ -116,13 +109,13 @@ backend origin
 
 func (b *bench) startHAProxy(ctx context.Context, dir, origin string) (peer, error) {
 	if b.haproxy == "" {
-		return peer{}, &NotInstalledError{Program: "haproxy", Do: "install the distribution's package, for example: apt-get install haproxy"}
+		return peer{}, &program.NotInstalledError{Program: "haproxy", Do: "install the distribution's package, for example: apt-get install haproxy"}
 	}
 	config := filepath.Join(dir, "haproxy.cfg")
 	if err := os.WriteFile(config, fmt.Appendf(nil, haproxyConfig, origin), 0o600); err != nil {
 		return peer{}, err
 	}
-	return b.startInherited(ctx, dir, command{name: "haproxy", path: b.haproxy, args: []string{"-db", "-f", config}})
+	return b.startInherited(ctx, dir, child.Command{Name: "haproxy", Path: b.haproxy, Args: []string{"-db", "-f", config}})
 }
 
 // warmpoolConfig is warmpool with its defaults, but for a drain that holds up
@@ -148,20 +141,20 @@ func (b *bench) startWarmpool(ctx context.Context, dir string, s Scenario, origi
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return peer{}, err
 	}
-	c := command{name: "warmpool", path: b.warmpool, args: []string{"serve", "-c", config}}
+	c := child.Command{Name: "warmpool", Path: b.warmpool, Args: []string{"serve", "-c", config}}
 	profiled := b.profiles != "" && s.InFlight > 1
 	if profiled {
-		c = command{name: "sidecar", path: b.self, args: []string{"sidecar", "-c", config}, told: true}
+		c = child.Command{Name: "sidecar", Path: b.self, Args: []string{"sidecar", "-c", config}, Told: true}
 	}
-	p, err := start(ctx, c)
+	p, err := child.Start(ctx, c)
 	return peer{process: p, fronts: map[Front]string{Unix: "unix:" + socket}, profiler: profiled}, err
 }
 
 // startClient starts the client of a scenario, which asks at a front.
-func (b *bench) startClient(ctx context.Context, s Scenario, front string) (*process, error) {
-	return start(ctx, command{
-		name: "client of " + s.Name, path: b.self, told: true,
-		args: []string{
+func (b *bench) startClient(ctx context.Context, s Scenario, front string) (*child.Process, error) {
+	return child.Start(ctx, child.Command{
+		Name: "client of " + s.Name, Path: b.self, Told: true,
+		Args: []string{
 			"client", "-kind", string(s.Client), "-front", front,
 			"-in-flight", strconv.Itoa(s.InFlight), "-body", strconv.Itoa(s.Body),
 		},
@@ -186,38 +179,4 @@ func bind(ctx context.Context, network, address string) (*os.File, string, error
 		err = fmt.Errorf("network %q: must be unix or tcp", network)
 	}
 	return f, l.Addr().String(), errors.Join(err, l.Close())
-}
-
-// findHAProxy is the path of HAProxy's binary, or empty. Distributions put it
-// where the PATH of an ordinary user does not lead.
-func findHAProxy() string {
-	for _, name := range []string{"haproxy", "/usr/sbin/haproxy", "/usr/local/sbin/haproxy"} {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-	}
-	return ""
-}
-
-// buildWarmpool builds cmd/warmpool into dir and returns the binary's path.
-func buildWarmpool(ctx context.Context, dir string) (string, error) {
-	const pkg = "github.com/warmpool-dev/warmpool/cmd/warmpool"
-	path := filepath.Join(dir, "warmpool")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput() //nolint:gosec // a folder of our own
-	if err != nil {
-		return "", fmt.Errorf("building %s (or name a binary by -warmpool): %w\n%s", pkg, err, out)
-	}
-	return path, nil
-}
-
-// checkBinary reports why a file cannot be run.
-func checkBinary(path string) error {
-	info, err := os.Stat(path)
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
-		return &fs.PathError{Op: "execute", Path: path, Err: fs.ErrPermission}
-	}
-	return nil
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 )
@@ -99,26 +98,5 @@ func TestRowsAreChosenByName(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("rows %q, want %q", got, want)
-	}
-}
-
-func TestTableIsAlignedWhateverTheScript(t *testing.T) {
-	var b strings.Builder
-	table{
-		{"", "CPU", "p50"},
-		{"", "µs/request", "µs"},
-		{"a long name", "1.5", "1234"},
-		{"gone", "a remark of any length"},
-		{"ß", none, "7"},
-	}.print(&b)
-	want := `
-                      CPU   p50
-               µs/request    µs
-  a long name         1.5  1234
-  gone         a remark of any length
-  ß                     –     7
-`
-	if got := "\n" + b.String(); got != want {
-		t.Errorf("got%swant%s", got, want)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"os"
 	"sync"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
 )
 
 // reverseProxyMain is the process of a proxy that is the standard library's
@@ -42,7 +44,7 @@ func reverseProxyMain(args []string, stdin io.Reader) error {
 	}
 	ended := make(chan error, 3)
 	for i := range 2 {
-		l, err := inheritedListener(i)
+		l, err := child.InheritedListener(i)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
 	"github.com/warmpool-dev/warmpool/sidecar"
 	"github.com/warmpool-dev/warmpool/sidecar/config"
 )
@@ -51,7 +52,7 @@ func sidecarMain(ctx context.Context, args []string, stdin io.Reader, stdout io.
 
 	var p profiler
 	told := make(chan error, 1)
-	go func() { told <- answerLines(stdin, stdout, p.carryOut) }()
+	go func() { told <- child.AnswerLines(stdin, stdout, p.carryOut) }()
 	select {
 	case err := <-served:
 		return err

@@ -5,7 +5,8 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/table"
 )
 
 // none stands where a row has no such figure.
@@ -36,7 +37,7 @@ func (g *GroupReport) print(b *strings.Builder) {
 	fmt.Fprintf(b, "\n%s: %d rounds of %d requests\n", g.Load, g.Rounds, g.Requests)
 
 	b.WriteString("\n  ratio to net/http via HAProxy: median of the rounds (smallest..largest)\n")
-	ratios := table{{"", "CPU", "CPU with client", "requests/s"}}
+	ratios := table.Table{{"", "CPU", "CPU with client", "requests/s"}}
 	if g.InFlight == 1 {
 		ratios[0] = append(ratios[0], "added p50")
 	}
@@ -52,10 +53,10 @@ func (g *GroupReport) print(b *strings.Builder) {
 		}
 		ratios = append(ratios, line)
 	}
-	ratios.print(b)
+	ratios.Print(b)
 
 	b.WriteString("\n  median of the rounds\n")
-	absolute := table{{""}, {""}}
+	absolute := table.Table{{""}, {""}}
 	for _, f := range figures {
 		absolute[0] = append(absolute[0], f.name)
 		absolute[1] = append(absolute[1], f.unit)
@@ -75,7 +76,7 @@ func (g *GroupReport) print(b *strings.Builder) {
 		}
 		absolute = append(absolute, line)
 	}
-	absolute.print(b)
+	absolute.Print(b)
 }
 
 // String is the ratio as it stands in a table.
@@ -84,37 +85,4 @@ func (r Ratio) String() string {
 		return none
 	}
 	return fmt.Sprintf("%.2f (%.2f..%.2f)", r.Median, r.Min, r.Max)
-}
-
-// table is lines of cells: the first column is flush left, the others flush
-// right. A line of two cells is a name and a remark, and widens no column.
-type table [][]string
-
-func (t table) print(b *strings.Builder) {
-	var widths []int
-	for _, line := range t {
-		for i, cell := range line {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			if remark := len(line) == 2 && i == 1; !remark {
-				widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-			}
-		}
-	}
-	for _, line := range t {
-		var text strings.Builder
-		for i, cell := range line {
-			pad := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(cell)))
-			switch {
-			case i == 0:
-				text.WriteString("  " + cell + pad)
-			case len(line) == 2:
-				text.WriteString("  " + cell)
-			default:
-				text.WriteString("  " + pad + cell)
-			}
-		}
-		b.WriteString(strings.TrimRight(text.String(), " ") + "\n")
-	}
 }

@@ -1,4 +1,7 @@
-package main
+// Package child runs the processes of a measurement: each a child of the process
+// that measures, which asks it by lines of JSON and ends it. What costs CPU is
+// a process of its own, and none of them outlives the one that started it.
+package child
 
 import (
 	"context"
@@ -15,10 +18,11 @@ import (
 	"time"
 )
 
-// process is a child of this one: an origin, an intermediary or a client.
-type process struct {
+// Process is a child of this one: an origin, an intermediary or a client.
+type Process struct {
+	Pid int
+
 	name   string
-	pid    int
 	stop   context.CancelFunc // SIGTERM, and SIGKILL to what is left after killAfter
 	exited chan struct{}      // closed when it has ended
 	err    error              // how it ended; valid once exited is closed
@@ -33,32 +37,33 @@ type process struct {
 
 const killAfter = 5 * time.Second
 
-// command is what start runs.
-type command struct {
-	name      string // for messages
-	path      string
-	args      []string
-	env       []string   // added to this process's
-	listeners []*os.File // descriptors 3 and up; closed here once started
-	told      bool       // it reads questions and writes answers
+// Command is what Start runs.
+type Command struct {
+	Name  string // for messages
+	Path  string
+	Args  []string
+	Env   []string   // added to this process's
+	Files []*os.File // descriptors 3 and up; closed here once started
+	Told  bool       // it reads questions and writes answers; see AnswerLines
 }
 
-// start starts a child. It must be called from the main goroutine, which main
-// ties to its thread: the child is killed when that thread ends.
-func start(ctx context.Context, c command) (*process, error) {
+// Start starts a child. It must be called from a goroutine that is locked to its
+// thread for as long as the child is wanted: the child is killed when that thread
+// ends, and begins in the network namespace that the thread is in.
+func Start(ctx context.Context, c Command) (*Process, error) {
 	ctx, stop := context.WithCancel(ctx)
-	p := &process{name: c.name, stop: stop, exited: make(chan struct{})}
-	cmd := exec.CommandContext(ctx, c.path, c.args...) //nolint:gosec // what is measured is the user's choice
+	p := &Process{name: c.Name, stop: stop, exited: make(chan struct{})}
+	cmd := exec.CommandContext(ctx, c.Path, c.Args...) //nolint:gosec // what is measured is the user's choice
 	// warmpool takes settings from WARMPOOL_ variables; what is measured is what
 	// its file says.
-	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WARMPOOL_") }), c.env...)
-	cmd.ExtraFiles = c.listeners
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "WARMPOOL_") }), c.Env...)
+	cmd.ExtraFiles = c.Files
 	cmd.Stderr = &p.stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = killAfter
 	cmd.SysProcAttr = boundToParent()
-	ends := slices.Clone(c.listeners) // what only the child uses
-	if c.told {
+	ends := slices.Clone(c.Files) // what only the child uses
+	if c.Told {
 		stdin, questions, err := os.Pipe()
 		if err != nil {
 			stop()
@@ -79,9 +84,9 @@ func start(ctx context.Context, c command) (*process, error) {
 	if err != nil {
 		stop()
 		closeAll(p.release)
-		return nil, fmt.Errorf("%s: %w", c.name, err)
+		return nil, fmt.Errorf("%s: %w", c.Name, err)
 	}
-	p.pid = cmd.Process.Pid
+	p.Pid = cmd.Process.Pid
 	go func() {
 		p.err = cmd.Wait()
 		close(p.exited)
@@ -96,8 +101,8 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// close ends the process and waits until it has ended.
-func (p *process) close() {
+// Close ends the process and waits until it has ended.
+func (p *Process) Close() {
 	p.stop()
 	<-p.exited
 	closeAll(p.release)
@@ -105,7 +110,7 @@ func (p *process) close() {
 
 // failure says how the process ended, with the last it wrote to its standard
 // error.
-func (p *process) failure() error {
+func (p *Process) failure() error {
 	how := "it ended by itself"
 	if p.err != nil {
 		how = p.err.Error()
@@ -117,17 +122,17 @@ func (p *process) failure() error {
 	return fmt.Errorf("%s: %s\n%s", p.name, how, said)
 }
 
-// ask puts a question to a process that is told what to do and waits for the
+// Ask puts a question to a process that is told what to do and waits for the
 // answer. It fails when the process ends, when one of others ends, or with ctx;
 // after a failure the process is of no more use.
-func (p *process) ask(ctx context.Context, question, answer any, others ...*process) error {
+func (p *Process) Ask(ctx context.Context, question, answer any, others ...*Process) error {
 	if err := p.questions.Encode(question); err != nil {
-		return p.ended(ctx)
+		return p.Ended(ctx)
 	}
 	answered := make(chan error, 1)
 	go func() { answered <- p.answers.Decode(answer) }()
 
-	ended := make(chan *process, len(others))
+	ended := make(chan *Process, len(others))
 	asked, done := context.WithCancel(ctx)
 	defer done()
 	for _, o := range others {
@@ -148,7 +153,7 @@ func (p *process) ask(ctx context.Context, question, answer any, others ...*proc
 		if !errors.Is(err, io.EOF) {
 			return fmt.Errorf("%s: answer: %w", p.name, err)
 		}
-		return p.ended(ctx)
+		return p.Ended(ctx)
 	case o := <-ended:
 		return o.failure()
 	case <-ctx.Done():
@@ -156,17 +161,8 @@ func (p *process) ask(ctx context.Context, question, answer any, others ...*proc
 	}
 }
 
-// cpu is the CPU time that the process has used so far.
-func (p *process) cpu(ctx context.Context) (time.Duration, error) {
-	d, err := cpuTime(p.pid)
-	if errors.Is(err, syscall.EINVAL) { // there is no such process any more
-		return 0, p.ended(ctx)
-	}
-	return d, err
-}
-
-// ended waits for a process that no longer talks to end, and says how it did.
-func (p *process) ended(ctx context.Context) error {
+// Ended waits for a process that no longer talks to end, and says how it did.
+func (p *Process) Ended(ctx context.Context) error {
 	select {
 	case <-p.exited:
 		return p.failure()

@@ -1,0 +1,2 @@
+// Package machine tells what a measurement runs on.
+package machine
