@@ -24,9 +24,10 @@ type instant = time.Duration
 // caused it, and a request that gives up leaves nothing behind.
 //
 // Invariants, between calls:
-//   - total = dialing + idle + active + retiring, at most policy.Max
+//   - total = dialing + idle + active + retiring, at most policy.Max; where a
+//     change of the policy has left more, none is added
 //   - a request waits only while no idle connection may carry it
-//   - dialing never exceeds policy.MaxDialing
+//   - dialing never exceeds policy.MaxDialing, with the same exception
 type admission struct {
 	policy *Policy
 	chance *rand.Rand
@@ -86,6 +87,7 @@ type slot struct {
 	alone     bool          // what is outstanding must not be followed by more
 	last      bool          // what is outstanding has said that it is the connection's last
 	conn      *conn         // the connection itself; nil while dialing. Never used here
+	target    *target       // what it is dialed for. Never used here
 }
 
 type slotState uint8
@@ -193,10 +195,7 @@ func (a *admission) dialed(s *slot, now instant) *ticket {
 	if !s.endpoint.spoils {
 		a.proven(s.endpoint)
 	}
-	s.opened = now
-	if life := a.policy.MaxLifetime; life > 0 {
-		s.expires = now + life - time.Duration(a.chance.Int64N(int64(life/10)+1))
-	}
+	s.opened, s.expires = now, a.expiry(now)
 	t := a.offer(s, now)
 	a.pump(now)
 	return t
@@ -427,6 +426,8 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 		a.retire(s, CloseDrain)
 	case s.endpoint.gone:
 		a.retire(s, CloseEndpointGone)
+	case a.surplus() > 0:
+		a.retire(s, CloseSurplus)
 	default:
 		a.remind(a.idleUntil(s, now))
 	}
@@ -446,12 +447,7 @@ func (a *admission) begin(s *slot, t *ticket, now instant) {
 	s.state = slotActive
 	a.active++
 	s.endpoint.active++
-	if a.policy.PipelineDepth > 1 {
-		if a.busy == nil {
-			a.busy = make(map[*slot]struct{})
-		}
-		a.busy[s] = struct{}{}
-	}
+	a.enlist(s)
 }
 
 // rest ends a connection's being active.

@@ -135,6 +135,8 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 				d.shut(ReasonDraining)
 				d.settled()
 			}
+		case 4:
+			d.changes(fuzzedPolicy([6]byte{byte(n), byte(about), byte(n + about), byte(n * about), byte(about ^ n)}))
 		}
 	}
 }

@@ -12,7 +12,7 @@ func (b *Batch) Start(u *Upstream, x *Exchange, req *Request, sink Sink) error {
 	if failure := x.prepare(u, req, sink); failure != nil {
 		return failure
 	}
-	if !x.pipelinable || u.policy.PipelineDepth <= 1 {
+	if !x.pipelinable || u.policy().PipelineDepth <= 1 {
 		b = nil
 	}
 	u.submit(x, false, b)

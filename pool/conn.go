@@ -127,10 +127,10 @@ func (c *conn) start(x *Exchange, mayBlock bool, together *Batch) bool {
 func (c *conn) await(now instant) {
 	x := c.mu.queue[0]
 	c.mu.phase = phaseHead
-	limit := c.upstream.policy.ResponseHeadTimeout
+	limit := x.policy.ResponseHeadTimeout
 	if x.withholds() {
 		c.mu.phase = phaseContinue
-		limit = max(1, c.upstream.policy.ExpectContinue)
+		limit = max(1, x.policy.ExpectContinue)
 	}
 	c.limit(now, limit)
 }

@@ -2,8 +2,10 @@ package pool
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ type decisions struct {
 	names    map[*ticket]string  // of requests that have not ended
 	carries  map[*slot][]*ticket // whose requests an active connection carries, in order
 	slots    map[uint64]*slot    // all but those lost
+	left     leftover            // of the policy before
 	lines    []string
 }
 
@@ -33,6 +36,23 @@ func newDecisions(tb testing.TB, policy Policy, seed uint64) *decisions {
 		carries:   make(map[*slot][]*ticket),
 		slots:     make(map[uint64]*slot),
 	}
+}
+
+// leftover is what a change of the policy left over its bounds. It only shrinks.
+type leftover struct{ total, dialing, inflight int }
+
+// changes exchanges the policy.
+func (d *decisions) changes(policy Policy) {
+	before := d.policy
+	d.left = leftover{max(d.total, d.left.total), max(d.dialing, d.left.dialing), max(before.PipelineDepth, d.left.inflight)}
+	var open []*slot
+	for _, id := range slices.Sorted(maps.Keys(d.slots)) {
+		if s := d.slots[id]; s.state != slotDialing {
+			open = append(open, s)
+		}
+	}
+	d.changed(&policy, open, d.now)
+	d.settled()
 }
 
 // plainPolicy is a policy with no limit but those a test is about.
@@ -247,7 +267,7 @@ func (d *decisions) check() {
 			active++
 			c.active++
 			must(s.inflight == len(d.carries[s]) && s.inflight > 0, "connection %d counts %d exchanges, %d are on it", id, s.inflight, len(d.carries[s]))
-			must(s.inflight <= d.policy.PipelineDepth, "connection %d carries %d exchanges, %d are allowed", id, s.inflight, d.policy.PipelineDepth)
+			must(s.inflight <= max(d.policy.PipelineDepth, d.left.inflight), "connection %d carries %d exchanges, %d are allowed", id, s.inflight, d.policy.PipelineDepth)
 		case slotRetiring:
 			retiring++
 		case slotLost:
@@ -258,8 +278,10 @@ func (d *decisions) check() {
 	must(d.dialing == dialing && d.idle == idle && d.active == active,
 		"counted %d dialing, %d idle, %d active; there are %d, %d, %d", d.dialing, d.idle, d.active, dialing, idle, active)
 	must(d.total == dialing+idle+active+retiring, "counted %d in all, there are %d", d.total, dialing+idle+active+retiring)
-	must(d.total <= d.policy.Max, "%d connections, %d are allowed", d.total, d.policy.Max)
-	must(d.dialing <= d.policy.MaxDialing, "%d dials, %d are allowed", d.dialing, d.policy.MaxDialing)
+	d.left.total, d.left.dialing = min(d.left.total, d.total), min(d.left.dialing, d.dialing)
+	must(d.total <= max(d.policy.Max, d.left.total), "%d connections, %d are allowed", d.total, d.policy.Max)
+	must(d.dialing <= max(d.policy.MaxDialing, d.left.dialing), "%d dials, %d are allowed", d.dialing, d.policy.MaxDialing)
+	must(d.idle == 0 || d.surplus() <= 0, "%d connections are idle and %d too many", d.idle, d.surplus())
 
 	must(d.policy.PipelineDepth == 1 || len(d.busy) == active, "%d connections are listed as active, there are %d", len(d.busy), active)
 

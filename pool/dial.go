@@ -25,26 +25,34 @@ type dialer struct {
 // dialTimes is what a connection's handshakes took.
 type dialTimes struct{ connect, handshake time.Duration }
 
-func newDialer(custom func(context.Context, string, string) (net.Conn, error), policy *Policy, o origin) *dialer {
-	d := &dialer{policy: policy, tcp: custom}
+// newDialer makes a dialer. secured is nil for plain HTTP.
+func newDialer(custom func(context.Context, string, string) (net.Conn, error), policy *Policy, secured *tls.Config) *dialer {
+	d := &dialer{policy: policy, tls: secured, tcp: custom}
 	if custom == nil {
 		d.tcp = d.connect
 	}
-	if o.tls {
-		d.tls = &tls.Config{
-			RootCAs:            policy.TLS.RootCAs,
-			Certificates:       policy.TLS.Certificates,
-			ServerName:         policy.TLS.ServerName,
-			MinVersion:         policy.TLS.MinVersion,
-			InsecureSkipVerify: policy.TLS.InsecureSkipVerify, //nolint:gosec // the operator's explicit choice
-			NextProtos:         []string{"http/1.1"},
-			ClientSessionCache: tls.NewLRUClientSessionCache(max(1, policy.TLS.SessionCache)),
-		}
-		if d.tls.ServerName == "" {
-			d.tls.ServerName = o.host
-		}
-	}
 	return d
+}
+
+// tlsConfig is what TLS is spoken with to o; nil for plain HTTP. It holds the
+// sessions that can be resumed.
+func tlsConfig(policy *TLSPolicy, o origin) *tls.Config {
+	if !o.tls {
+		return nil
+	}
+	c := &tls.Config{
+		RootCAs:            policy.RootCAs,
+		Certificates:       policy.Certificates,
+		ServerName:         policy.ServerName,
+		MinVersion:         policy.MinVersion,
+		InsecureSkipVerify: policy.InsecureSkipVerify, //nolint:gosec // the operator's explicit choice
+		NextProtos:         []string{"http/1.1"},
+		ClientSessionCache: tls.NewLRUClientSessionCache(max(1, policy.SessionCache)),
+	}
+	if c.ServerName == "" {
+		c.ServerName = o.host
+	}
+	return c
 }
 
 // connect makes a TCP connection with the policy's socket options, from the

@@ -53,9 +53,9 @@ func (a *admission) pump(now instant) {
 	}
 }
 
-// makeRoom retires the idle connection unused for longest when a request waits
-// that must not have an idle one: the second attempt of an exchange whose
-// first met a dead connection.
+// makeRoom retires the idle connection unused for longest: there are too many, or
+// a request waits that must not have an idle one, the second attempt of an
+// exchange whose first met a dead connection.
 func (a *admission) makeRoom() {
 	var oldest *slot
 	for _, e := range a.endpoints {

@@ -41,7 +41,8 @@ type Exchange struct {
 	retrying bool          // it counts as a retry under way
 
 	// Owned by whoever holds the exchange; on a connection guarded by conn.mu.
-	conn       *conn // the connection it is on, nil while it waits
+	conn       *conn   // the connection it is on, nil while it waits
+	policy     *Policy // the upstream's when it was submitted, and then when the attempt began
 	written    writing
 	leave      bool        // a withheld body is to be sent: the peer asked for it, or the time to wait is over
 	writeErr   error       // why it could not be written
@@ -74,14 +75,15 @@ type Exchange struct {
 
 // prepare checks the request and makes x ready to be sent on any connection of u.
 func (x *Exchange) prepare(u *Upstream, req *Request, sink Sink) *Error {
+	to := u.target.Load()
 	*x = Exchange{
-		upstream: u, sink: sink,
+		upstream: u, policy: to.policy, sink: sink,
 		body: req.Body, stream: req.Stream, wantReceipt: req.Receipt, asked: u.pool.now(),
-		bodyLimit: u.policy.MaxBufferedBody,
+		bodyLimit: to.policy.MaxBufferedBody,
 	}
 	x.ticket.exchange = x
 	x.head = h1.Request{
-		Method: req.Method, Target: req.Path, Host: u.origin.hostport,
+		Method: req.Method, Target: req.Path, Host: to.origin.hostport,
 		Fields: req.Fields, Length: int64(len(req.Body)),
 	}
 	if x.head.Method == "" {
@@ -96,7 +98,7 @@ func (x *Exchange) prepare(u *Upstream, req *Request, sink Sink) *Error {
 	if req.Unbounded {
 		x.bodyLimit = -1
 	}
-	if limit := u.policy.MaxBufferedBody; int64(len(req.Body)) > limit {
+	if limit := to.policy.MaxBufferedBody; int64(len(req.Body)) > limit {
 		return x.failure(ReasonRequestTooLarge, DeliveryNotSent,
 			fmt.Sprintf("the request's body is %d bytes, buffered_body_bytes allows %d", len(req.Body), limit), nil)
 	}
@@ -146,7 +148,7 @@ func (x *Exchange) long() bool { return !x.inline && !x.withholds() }
 // begin makes the exchange ready to be written and to read a response,
 // forgetting what an earlier attempt read.
 func (x *Exchange) begin(c *conn, now instant) {
-	x.conn = c
+	x.conn, x.policy = c, c.upstream.policy()
 	x.attempts++
 	if x.wantReceipt {
 		x.account(c, now)
@@ -169,7 +171,7 @@ func (x *Exchange) readInterim(p *h1.Parser) {
 // announces is over the limit, or the sink refuses it.
 func (x *Exchange) readHead(p *h1.Parser) *Error {
 	head := p.Head()
-	if head.Status == 417 && x.withholds() && x.attempts < x.upstream.policy.MaxAttempts {
+	if head.Status == 417 && x.withholds() && x.attempts < x.policy.MaxAttempts {
 		x.unexpected = true // RFC 9110, 10.1.1: repeat without the expectation
 		return nil
 	}
@@ -217,7 +219,7 @@ func (x *Exchange) again() bool {
 		return false
 	case x.told || x.stream.taken(): // the caller has seen part of a response, or part of its body is gone
 		return false
-	case x.attempts >= x.upstream.policy.MaxAttempts || x.upstream.spoils(x): // RFC 9110, 9.2.2: no automatic retry of a failed retry
+	case x.attempts >= x.policy.MaxAttempts || x.upstream.spoils(x): // RFC 9110, 9.2.2: no automatic retry of a failed retry
 		return false
 	case f.SafeToRetry(): // nothing of it arrived: the method does not matter
 		return f.Reason == ReasonConnectionClosed || f.Reason == ReasonConnectionReset || f.Reason == ReasonWriteFailed

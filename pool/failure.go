@@ -18,9 +18,9 @@ func (x *Exchange) refuse(o order) {
 	var at netip.AddrPort
 	switch o.reason {
 	case ReasonQueueFull:
-		detail = fmt.Sprintf("the queue is full: max_waiting is %d", x.upstream.policy.MaxWaiting)
+		detail = fmt.Sprintf("the queue is full: max_waiting is %d", x.upstream.policy().MaxWaiting)
 	case ReasonWaitTimeout:
-		detail = fmt.Sprintf("no connection came free within max_wait (%s)", x.upstream.policy.MaxWait)
+		detail = fmt.Sprintf("no connection came free within max_wait (%s)", x.upstream.policy().MaxWait)
 	case ReasonDeadlineExceeded:
 		detail, cause = "the deadline passed while the request waited for a connection", os.ErrDeadlineExceeded
 	case ReasonUpstreamDeleted:
@@ -56,7 +56,7 @@ func (x *Exchange) goneFailure() *Error {
 // failure words an error of this exchange.
 func (x *Exchange) failure(r Reason, d Delivery, detail string, cause error) *Error {
 	e := &Error{
-		Reason: r, Delivery: d, Upstream: x.upstream.policy.Name, Attempts: x.attempts,
+		Reason: r, Delivery: d, Upstream: x.upstream.name, Attempts: x.attempts,
 		Detail: detail, Err: cause,
 	}
 	if x.conn != nil {
@@ -87,16 +87,15 @@ func (x *Exchange) unanswered(closed CloseReason) *Error {
 // where it made one.
 func (x *Exchange) readFailure(closed CloseReason, started bool, err error, parsed error) *Error {
 	d := x.delivery(started)
-	policy := x.upstream.policy
 	switch closed {
 	case CloseCancelled:
 		return x.failure(ReasonCancelled, d, "the caller gave up", nil)
 	case CloseDeadlineExceeded:
 		return x.failure(ReasonDeadlineExceeded, d, "the deadline passed before the response was complete", os.ErrDeadlineExceeded)
 	case CloseResponseTimeout:
-		return x.failure(ReasonResponseTimeout, d, fmt.Sprintf("no final response head within timeouts.response_head (%s)", policy.ResponseHeadTimeout), nil)
+		return x.failure(ReasonResponseTimeout, d, fmt.Sprintf("no final response head within timeouts.response_head (%s)", x.policy.ResponseHeadTimeout), nil)
 	case CloseBodyTimeout:
-		return x.failure(ReasonBodyTimeout, d, fmt.Sprintf("a body stood still for timeouts.body_idle (%s)", policy.BodyIdleTimeout), nil)
+		return x.failure(ReasonBodyTimeout, d, fmt.Sprintf("a body stood still for timeouts.body_idle (%s)", x.policy.BodyIdleTimeout), nil)
 	case CloseDrain:
 		return x.failure(ReasonDraining, d, "the pool was closed before the response was complete", nil)
 	}

@@ -77,6 +77,15 @@ func (a *admission) metClose(s *slot, why CloseReason, now instant) {
 	}
 }
 
+// expiry draws the end of a lifetime that begins now.
+func (a *admission) expiry(now instant) instant {
+	life := a.policy.MaxLifetime
+	if life == 0 {
+		return 0
+	}
+	return now + life - time.Duration(a.chance.Int64N(int64(life/10)+1))
+}
+
 // closing reports whether the request that has just begun on s is to say that
 // it is the connection's last. None may follow one that does (RFC 9112, 9.6).
 func (a *admission) closing(s *slot, now instant) bool {
@@ -127,6 +136,8 @@ func (a *admission) spent(s *slot, now instant) CloseReason {
 		return CloseMaxLifetime
 	case a.lastExchange(s, 0):
 		return CloseMaxRequests
+	case a.surplus() >= 0: // without s
+		return CloseSurplus
 	}
 	return CloseNone
 }

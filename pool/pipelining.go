@@ -46,6 +46,17 @@ func (a *admission) pipelines(s *slot, now instant) bool {
 		(s.expires == 0 || now < s.expires) && !a.lastExchange(s, s.inflight)
 }
 
+// enlist keeps note of s, which is active, where requests may follow others on it.
+func (a *admission) enlist(s *slot) {
+	if a.policy.PipelineDepth <= 1 {
+		return
+	}
+	if a.busy == nil {
+		a.busy = make(map[*slot]struct{})
+	}
+	a.busy[s] = struct{}{}
+}
+
 // badPipeline takes the privilege of pipelined requests from an endpoint that
 // ended a connection with several of them unanswered.
 func (a *admission) badPipeline(s *slot, now instant) {

@@ -90,7 +90,7 @@ func (p *Pool) Add(policy Policy) (*Upstream, error) {
 		return nil, fmt.Errorf("upstream %q: there is one of that name already", policy.Name)
 	}
 	p.mu.upstreams[policy.Name] = u
-	u.resolve()
+	u.begin()
 	return u, nil
 }
 

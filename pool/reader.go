@@ -201,7 +201,7 @@ func (c *conn) atHand() int64 {
 func (c *conn) beginAnswer(x *Exchange) {
 	in := &c.reader
 	in.answer, in.inBody, in.placed, in.refusal = x, false, nil, nil
-	in.parser.Start(h1.ResponseTo{Method: x.head.Method, Close: x.closing, Limits: c.upstream.policy.Limits})
+	in.parser.Start(h1.ResponseTo{Method: x.head.Method, Close: x.closing, Limits: x.policy.Limits})
 	if x.wantReceipt {
 		x.receipt.FirstByte = c.upstream.pool.now() - x.asked
 	}
@@ -259,7 +259,7 @@ func (c *conn) waitForBody() {
 	c.mu.Lock()
 	if c.mu.life.state == stateActive && len(c.mu.queue) > 0 {
 		c.mu.phase = phaseBody
-		c.limit(c.upstream.pool.now(), c.upstream.policy.BodyIdleTimeout)
+		c.limit(c.upstream.pool.now(), c.mu.queue[0].policy.BodyIdleTimeout)
 	}
 	at := instant(c.deadline.Load())
 	c.mu.Unlock()

@@ -10,29 +10,35 @@ import (
 	"time"
 )
 
-// resolve begins to keep the upstream's endpoints up to date. Fixed addresses
-// are taken as they are; a name is looked up now and again every DNSRefresh,
-// off the path of any request.
-func (u *Upstream) resolve() {
-	if fixed := u.fixedEndpoints(); fixed != nil {
-		u.setEndpoints(fixed)
+// resolve begins, under the lock, to keep the endpoints up to date, in place of
+// what did so before. Fixed addresses are taken as they are; a name is looked up
+// now and again every DNSRefresh, off the path of any request.
+func (u *Upstream) resolve(to *target, now instant) {
+	if u.mu.resolving != nil {
+		u.mu.resolving()
+		u.mu.resolving = nil
+	}
+	if fixed := to.fixedEndpoints(); fixed != nil {
+		u.mu.admission.resolved(fixed, now)
 		return
 	}
-	u.tasks.Go(u.keepResolving)
+	ctx, cancel := context.WithCancel(u.ctx)
+	u.mu.resolving = cancel
+	u.tasks.Go(func() { u.keepResolving(ctx, to) })
 }
 
-func (u *Upstream) fixedEndpoints() []netip.AddrPort {
-	if len(u.policy.Endpoints) > 0 {
-		return u.policy.Endpoints
+func (t *target) fixedEndpoints() []netip.AddrPort {
+	if len(t.policy.Endpoints) > 0 {
+		return t.policy.Endpoints
 	}
-	if ip, err := netip.ParseAddr(u.origin.host); err == nil {
-		return u.withPort([]netip.Addr{ip})
+	if ip, err := netip.ParseAddr(t.origin.host); err == nil {
+		return t.withPort([]netip.Addr{ip})
 	}
 	return nil
 }
 
-func (u *Upstream) withPort(ips []netip.Addr) []netip.AddrPort {
-	port, _ := strconv.ParseUint(u.origin.port, 10, 16) // parseOrigin has checked it
+func (t *target) withPort(ips []netip.Addr) []netip.AddrPort {
+	port, _ := strconv.ParseUint(t.origin.port, 10, 16) // parseOrigin has checked it
 	list := make([]netip.AddrPort, len(ips))
 	for i, ip := range ips {
 		list[i] = netip.AddrPortFrom(ip.Unmap(), uint16(port))
@@ -46,33 +52,33 @@ const (
 	resolveRetryFirst = 250 * time.Millisecond
 )
 
-func (u *Upstream) keepResolving() {
+func (u *Upstream) keepResolving(resolving context.Context, to *target) {
 	var resolver Resolver = net.DefaultResolver
 	if r := u.pool.options.Resolver; r != nil {
 		resolver = r
 	}
 	retry := resolveRetryFirst
-	for u.ctx.Err() == nil {
-		ctx, cancel := context.WithTimeout(u.ctx, resolveTimeout)
-		ips, err := resolver.LookupNetIP(ctx, "ip", u.origin.host)
+	for resolving.Err() == nil {
+		ctx, cancel := context.WithTimeout(resolving, resolveTimeout)
+		ips, err := resolver.LookupNetIP(ctx, "ip", to.origin.host)
 		cancel()
 		if err == nil && len(ips) == 0 {
 			err = errors.New("the name has no address")
 		}
-		pause := u.policy.DNSRefresh
+		pause := to.policy.DNSRefresh
 		if err == nil {
-			u.setEndpoints(u.withPort(ips))
+			u.setEndpoints(resolving, to.withPort(ips))
 			retry = resolveRetryFirst
-		} else if u.ctx.Err() == nil {
-			u.unresolved(resolveFailure(u.origin.host, err))
+		} else if resolving.Err() == nil {
+			u.unresolved(resolving, resolveFailure(to.origin.host, err))
 			if f := u.pool.options.Observer.ResolveFailed; f != nil {
-				f(u.policy.Name, err)
+				f(u.name, err)
 			}
-			pause = min(retry, u.policy.DNSRefresh)
+			pause = min(retry, to.policy.DNSRefresh)
 			retry = 2 * pause // of what was waited, so that it never overflows
 		}
 		select {
-		case <-u.ctx.Done():
+		case <-resolving.Done():
 		case <-time.After(pause):
 		}
 	}

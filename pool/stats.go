@@ -59,7 +59,7 @@ func (u *Upstream) Stats() Stats {
 	defer u.mu.Unlock()
 	a := &u.mu.admission
 	s := Stats{
-		Upstream: u.policy.Name, Counters: u.mu.counters,
+		Upstream: u.name, Counters: u.mu.counters,
 		Max: a.policy.Max, Total: a.total, Active: a.active, Idle: a.idle, Dialing: a.dialing, Waiting: a.waiting.len,
 		Endpoints: len(a.endpoints),
 	}
@@ -94,7 +94,7 @@ func (u *Upstream) Connections() []ConnectionInfo {
 func (u *Upstream) info(c *conn, now instant) ConnectionInfo {
 	s := c.slot
 	i := ConnectionInfo{
-		Upstream: u.policy.Name, ID: c.id, Endpoint: s.endpoint.addr, State: s.state.String(),
+		Upstream: u.name, ID: c.id, Endpoint: s.endpoint.addr, State: s.state.String(),
 		Age: now - s.opened, Exchanges: s.exchanges,
 		Connect: c.dialed.connect, Handshake: c.dialed.handshake,
 	}

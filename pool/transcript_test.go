@@ -18,6 +18,7 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 // and what was decided; an empty line ends a block. The events are:
 //
 //	policy max=4 …         begin anew, with plainPolicy and these differences
+//	change max=2 …         the policy is plainPolicy with these differences from now on
 //	resolve e1 e2 …        the host has these addresses
 //	unresolved [permanent] the host has none
 //	ask a [fresh] [again] [pipelinable] [deadline=1s]
@@ -109,6 +110,8 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 	switch verb {
 	case "policy":
 		return newDecisions(t, policyOf(t, options, span), 1)
+	case "change":
+		d.changes(policyOf(t, options, span))
 	case "resolve":
 		addrs := endpointAddrs(0)
 		for _, name := range args {

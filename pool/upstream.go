@@ -14,16 +14,15 @@ import (
 // from any goroutine.
 type Upstream struct {
 	// Immutable.
-	pool   *Pool
-	policy *Policy
-	origin origin
-	dialer *dialer
+	pool *Pool
+	name string
 
 	ctx    context.Context // ends when the upstream is closed: stops dials and resolution
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of the upstream: readers, dials, resolution
 
-	alarm atomic.Int64 // instant for which timer is set; 0: it is not
+	alarm  atomic.Int64           // instant for which timer is set; 0: it is not
+	target atomic.Pointer[target] // what the policy says; exchanged under mu
 
 	mu struct { // held for decisions only: no I/O, no callback
 		sync.Mutex
@@ -33,17 +32,18 @@ type Upstream struct {
 		counters  Counters
 		retrying  int // exchanges under way that are being sent again
 		timer     *time.Timer
-		empty     chan struct{} // closed when the last connection is gone after closing
+		resolving context.CancelFunc // ends what keeps the endpoints up to date
+		empty     chan struct{}      // closed when the last connection is gone after closing
 	}
 }
 
 func newUpstream(p *Pool, policy *Policy) (*Upstream, error) {
-	o, err := parseOrigin(policy.URL)
+	to, err := newTarget(p, policy, nil)
 	if err != nil {
 		return nil, err
 	}
-	u := &Upstream{pool: p, policy: policy, origin: o}
-	u.dialer = newDialer(p.options.Dial, policy, o)
+	u := &Upstream{pool: p, name: policy.Name}
+	u.target.Store(to)
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.mu.conns = make(map[*conn]struct{})
 	u.mu.empty = make(chan struct{})
@@ -57,10 +57,12 @@ func newUpstream(p *Pool, policy *Policy) (*Upstream, error) {
 }
 
 // Name is the upstream's name.
-func (u *Upstream) Name() string { return u.policy.Name }
+func (u *Upstream) Name() string { return u.name }
 
-// Policy is a copy of what the upstream was configured with.
-func (u *Upstream) Policy() Policy { return *u.policy }
+// Policy is a copy of the policy in force.
+func (u *Upstream) Policy() Policy { return *u.policy() }
+
+func (u *Upstream) policy() *Policy { return u.target.Load().policy }
 
 // Do sends the request on a pooled connection and returns the final response,
 // whatever its status. The error is always an *Error. When ctx ends, the
@@ -165,7 +167,8 @@ func (u *Upstream) allowRetry(x *Exchange) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !x.retrying {
-		budget := max(u.policy.MinRetries, int(u.policy.RetryBudget*float64(u.mu.admission.active)))
+		policy := u.policy()
+		budget := max(policy.MinRetries, int(policy.RetryBudget*float64(u.mu.admission.active)))
 		if u.mu.retrying >= budget {
 			u.mu.counters.RetriesRefused++
 			return false
@@ -232,7 +235,7 @@ func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
 
 // follow is the next exchange to be pipelined on c, nil when there is none.
 func (u *Upstream) follow(c *conn) *Exchange {
-	if u.policy.PipelineDepth <= 1 {
+	if u.policy().PipelineDepth <= 1 {
 		return nil
 	}
 	now := u.pool.now()
@@ -317,7 +320,7 @@ func (u *Upstream) stopReuse(c *conn, because string) {
 
 func (u *Upstream) reuseStopped(c *conn, because string) {
 	if f := u.pool.options.Observer.ReuseStopped; f != nil {
-		f(u.policy.Name, c.endpoint(), because)
+		f(u.name, c.endpoint(), because)
 	}
 }
 
@@ -340,8 +343,11 @@ func (u *Upstream) settle() []order {
 	if todo != nil {
 		a.orders = nil
 		for i := range todo {
-			if todo[i].kind == orderDial && !u.mu.closed {
-				u.tasks.Add(1)
+			if todo[i].kind == orderDial {
+				todo[i].slot.target = u.target.Load()
+				if !u.mu.closed {
+					u.tasks.Add(1)
+				}
 			}
 			u.count(&todo[i])
 		}
@@ -373,7 +379,7 @@ func (u *Upstream) carryOut(todo []order) {
 // dial makes one connection and serves it until it ends.
 func (u *Upstream) dial(s *slot) {
 	defer u.tasks.Done()
-	nc, n, times, failure := u.dialer.dial(u.ctx, s.endpoint.addr)
+	nc, n, times, failure := s.target.dialer.dial(u.ctx, s.endpoint.addr)
 	now := u.pool.now()
 	if failure != nil {
 		u.mu.Lock()
@@ -383,7 +389,7 @@ func (u *Upstream) dial(s *slot) {
 		todo := u.settle()
 		u.mu.Unlock()
 		if f := u.pool.options.Observer.DialFailed; f != nil && u.ctx.Err() == nil {
-			f(u.policy.Name, failure.reason, failure.endpoint, errors.New(failure.text()))
+			f(u.name, failure.reason, failure.endpoint, errors.New(failure.text()))
 		}
 		u.carryOut(todo)
 		return
@@ -391,7 +397,7 @@ func (u *Upstream) dial(s *slot) {
 	c := newConn(u, s, nc, n, times)
 	if use, short := u.pool.ports.opened(c.ports, now, localPorts()); short {
 		if f := u.pool.options.Observer.PortsShort; f != nil {
-			f(u.policy.Name, use)
+			f(u.name, use)
 		}
 	}
 	u.mu.Lock()
@@ -464,21 +470,26 @@ func (u *Upstream) tick() {
 	u.carryOut(todo)
 }
 
-// setEndpoints takes the addresses that the upstream's host resolves to.
-func (u *Upstream) setEndpoints(addrs []netip.AddrPort) {
+// setEndpoints takes the addresses that the upstream's host resolves to, unless
+// the policy has changed since they were asked for.
+func (u *Upstream) setEndpoints(resolving context.Context, addrs []netip.AddrPort) {
 	now := u.pool.now()
 	u.mu.Lock()
-	u.mu.admission.resolved(addrs, now)
+	if resolving.Err() == nil {
+		u.mu.admission.resolved(addrs, now)
+	}
 	todo := u.settle()
 	u.mu.Unlock()
 	u.carryOut(todo)
 }
 
 // unresolved takes note that the upstream's host could not be resolved.
-func (u *Upstream) unresolved(f *dialFailure) {
+func (u *Upstream) unresolved(resolving context.Context, f *dialFailure) {
 	now := u.pool.now()
 	u.mu.Lock()
-	u.mu.admission.unresolved(f, now)
+	if resolving.Err() == nil {
+		u.mu.admission.unresolved(f, now)
+	}
 	todo := u.settle()
 	u.mu.Unlock()
 	u.carryOut(todo)
@@ -527,7 +538,7 @@ func (u *Upstream) close(ctx context.Context, why Reason) error {
 			c.shut(CloseDrain)
 		}
 		if cut > 0 {
-			err = &CutError{Upstream: u.policy.Name, Exchanges: cut}
+			err = &CutError{Upstream: u.name, Exchanges: cut}
 		}
 	}
 	u.tasks.Wait()

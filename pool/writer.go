@@ -195,9 +195,9 @@ func (c *conn) resume(x *Exchange) bool {
 // next piece of the body, or, when that was the last, for the answer. Where the
 // answer is coming already, its own limits hold.
 func (c *conn) moving(x *Exchange, next phase) {
-	limit := c.upstream.policy.ResponseHeadTimeout
+	limit := x.policy.ResponseHeadTimeout
 	if next == phaseUpload {
-		limit = c.upstream.policy.BodyIdleTimeout
+		limit = x.policy.BodyIdleTimeout
 	}
 	c.mu.Lock()
 	if !x.answered && c.mu.phase.sending() && c.mu.life.state == stateActive {
@@ -256,7 +256,7 @@ func (c *conn) sendBody(x *Exchange, mayBlock bool) {
 	}
 	x.written = beingWritten
 	c.mu.phase = phaseHead
-	c.limit(c.upstream.pool.now(), c.upstream.policy.ResponseHeadTimeout)
+	c.limit(c.upstream.pool.now(), x.policy.ResponseHeadTimeout)
 	c.mu.Unlock()
 	if x.stream != nil {
 		c.openBody(x)
