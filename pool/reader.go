@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"syscall"
 
 	"github.com/warmpool-dev/warmpool/pool/h1"
 )
@@ -372,7 +373,7 @@ func (c *conn) endAll(fault *Error) {
 // ended: the connection's read side is over.
 func (c *conn) ended(err error) {
 	in := &c.reader
-	clean := errors.Is(err, io.EOF) && !c.notice.truncated()
+	clean := c.inOrder(err)
 	c.mu.Lock()
 	x := in.answer
 	outstanding := len(c.mu.queue) > 0
@@ -412,4 +413,36 @@ func (c *conn) ended(err error) {
 		fault.Delivery = DeliveryNotReceived
 	}
 	c.fail(fault)
+}
+
+// inOrder reports that err, the read's, is an end that the peer meant and that came
+// after all it had sent: a FIN, under TLS a close_notify.
+//
+// A reset is told once, to whoever asks first. When that is a write, of a
+// pipelined request or of the rest of the one being answered, the read meets what
+// looks like a FIN. So the writes are asked, and the kernel, which does not keep a
+// connection that was reset. EPIPE, to whom it is told, says that the FIN came
+// first (proof.go).
+func (c *conn) inOrder(err error) bool {
+	switch {
+	case c.notice.tls:
+		return errors.Is(err, io.EOF) && !c.notice.truncated()
+	case errors.Is(err, syscall.EPIPE):
+		return true
+	case !errors.Is(err, io.EOF):
+		return false
+	}
+	finished := false
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, x := range c.mu.queue {
+		switch {
+		case x.writeErr == nil:
+		case !errors.Is(x.writeErr, syscall.EPIPE):
+			return false
+		default:
+			finished = true
+		}
+	}
+	return finished || !c.notice.socket.over()
 }

@@ -153,6 +153,13 @@ func (s socket) acked() (n int64, ok bool) {
 	return int64(info.Bytes_acked) - 1, true // the SYN counts as one
 }
 
+// over reports that the kernel has given the connection up: after a reset, or after
+// ends in both directions.
+func (s socket) over() bool {
+	info, ok := s.info()
+	return ok && info.State == unix.BPF_TCP_CLOSE
+}
+
 // rtt is the connection's smoothed round trip; 0 when nothing is known.
 func (s socket) rtt() time.Duration {
 	info, ok := s.info()

@@ -23,6 +23,8 @@ func (socket) awaitReset(time.Duration) error { return nil }
 
 func (socket) acked() (int64, bool) { return 0, false }
 
+func (socket) over() bool { return false }
+
 func (socket) rtt() time.Duration { return 0 }
 
 func setSocketOptions(syscall.RawConn, *TCPPolicy) error { return nil }
