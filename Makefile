@@ -8,6 +8,7 @@ SHELL       := bash
 tool      = go tool -modfile=.ci/tools/$(1)/go.mod
 BUF       = $(call tool,buf) buf
 LINT      = $(call tool,lint) golangci-lint
+HELM      = $(call tool,helm) helm
 RACE      = $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 # The pattern ./... passes over dot entries.
 GOPACKAGES = ./... ./.ci/reference
@@ -36,8 +37,8 @@ e2e: ## Drive the binary with nginx, HAProxy, go-httpbin and Node; fails when on
 	E2E_REQUIRE=1 go test $(RACE) -count=1 ./sidecar/e2e
 
 .PHONY: check
-check: ## Everything that must pass: tidy, generated code, lint, build, test
-	@for target in check-tidy check-generate lint build test; do \
+check: ## Everything that must pass: tidy, generated code, lint, build, test, what deploy holds
+	@for target in check-tidy check-generate lint build test check-deploy; do \
 		begin=$$SECONDS; $(MAKE) --no-print-directory "$$target"; echo "-- $$target: $$((SECONDS - begin)) s"; \
 	done
 
@@ -77,6 +78,21 @@ check-generate:
 .PHONY: check-tidy
 check-tidy:
 	go mod tidy -diff
+
+.PHONY: check-deploy
+check-deploy: ## Hold deploy's manifests, chart and image against what would read them; needs no cluster
+	$(HELM) lint --strict deploy/helm/warmpool
+	cd deploy/check && go vet . && go test .
+
+# With no builder named, the first that is installed.
+BUILDER ?= $(firstword $(notdir $(wildcard $(foreach b,buildah podman docker,$(addsuffix /$(b),$(subst :, ,$(PATH)))))))
+IMAGE   ?= warmpool:latest
+
+.PHONY: image
+image: ## Build the image IMAGE (warmpool:latest) with buildah, podman or docker: one static binary
+	@[[ -n "$(BUILDER)" ]] || { echo 'no builder: install buildah, podman or docker, or name one with BUILDER=' >&2; exit 1; }
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o .ci/out/image/warmpool ./cmd/warmpool
+	$(BUILDER) build $(if $(filter buildah,$(BUILDER)),--isolation chroot) -f deploy/Dockerfile -t $(IMAGE) .ci/out/image
 
 .PHONY: conformance
 conformance: ## Play HTTP/1.1 conformance cases through gRPC and report; CASES=FILE plays that file
