@@ -119,3 +119,12 @@ BENCHFLAGS ?=
 bench: ## Measure: codec and engine (BENCH selects), then warmpool beside HAProxy and ReverseProxy (about 2 minutes)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./pool/...
 	go run ./cmd/warmpool-bench $(BENCHFLAGS)
+
+# Flags of the lab: make lab LABFLAGS=-quick for a smoke test in less than a minute.
+LABFLAGS ?= -json .ci/out/lab.json -chart .ci/out/lab.svg
+
+.PHONY: lab
+lab: ## Measure on a link of 50 ms: new connections, net/http, HAProxy, nginx, warmpool (13 minutes; root, Linux)
+	@mkdir -p .ci/out
+	go build -o bin/ ./cmd/warmpool ./cmd/warmpool-lab
+	@PATH=$$PATH:/usr/sbin:/sbin bin/warmpool-lab -warmpool bin/warmpool $(LABFLAGS)

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/warmpool-dev/warmpool/cmd/warmpool-lab/link"
+)
+
+const (
+	// linkTolerance is how far the median round trip may be from what the link is
+	// set to.
+	linkTolerance = time.Millisecond
+	readyLimit    = time.Minute
+)
+
+// measure carries out the sections, each with a sidecar of its own.
+func (l *lab) measure(ctx context.Context, only []Section) (r *Report, err error) {
+	r = &Report{Plan: l.plan, Link: l.setting, RTT: l.rtt(), Missing: l.missing}
+	if r.Environment, err = l.environment(ctx); err != nil {
+		return r, err
+	}
+	if err := l.testLink(ctx, r); err != nil {
+		return r, err
+	}
+	for _, s := range only {
+		if err := l.section(ctx, s, r); err != nil {
+			return r, err
+		}
+	}
+	var passed [2]link.Figures
+	if err := l.ask(ctx, l.link, struct{}{}, &passed); err != nil {
+		return r, err
+	}
+	r.Passed = passed
+	r.conclude()
+	return r, nil
+}
+
+func (l *lab) testLink(ctx context.Context, r *Report) error {
+	found, err := l.order(ctx, Order{Section: SelfTest})
+	if err != nil {
+		return err
+	}
+	r.SelfTest = selfTestOf(found.RoundTrips, l.rtt())
+	l.say("%s", r.SelfTest)
+	if off := r.SelfTest.Median - l.rtt(); off.Abs() > linkTolerance {
+		return fmt.Errorf("the median round trip is %s, %s from what the link is set to; more than %s is too much to measure by: is the machine busy?",
+			r.SelfTest.Median, off, linkTolerance)
+	}
+	return nil
+}
+
+// section carries out one section and adds what it shows to the report.
+func (l *lab) section(ctx context.Context, s Section, r *Report) error {
+	switch s {
+	case New:
+		l.say("new connections")
+		found, err := l.order(ctx, Order{Section: s})
+		r.add(found.Cells)
+		return err
+	case LightRound:
+		return l.rounds(ctx, s, l.plan.Light, r)
+	case HeavyRound:
+		return l.rounds(ctx, s, l.plan.Heavy, r)
+	case ObjectRound:
+		l.say("%d objects of %s", objects, size(objectSize))
+		return l.with(ctx, "objects", l.plan.fetching(), func(socket string) error {
+			found, err := l.order(ctx, Order{Section: s, Socket: socket})
+			r.fetched = found.Objects
+			return err
+		})
+	case PostRound:
+		return l.posts(ctx, r)
+	case UploadRound:
+		return l.uploads(ctx, r)
+	}
+	return fmt.Errorf("unknown section %q", s)
+}
+
+// with has a sidecar for slots while f runs.
+func (l *lab) with(ctx context.Context, name string, slots []Slot, f func(socket string) error) error {
+	socket, stop, err := l.sidecar(name, slots)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	ready, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	out, err := exec.CommandContext(ready, l.warmpool, "wait", "-s", "unix://"+socket, "--timeout", readyLimit.String()).CombinedOutput() //nolint:gosec // what is measured is the user's choice
+	if err != nil {
+		return fmt.Errorf("warmpool is not ready: %w\n%s", err, out)
+	}
+	return f(socket)
+}
+
+func (l *lab) rounds(ctx context.Context, s Section, n int, r *Report) error {
+	return l.with(ctx, string(s), l.plan.idling(), func(socket string) error {
+		for i := range n {
+			l.say("%s requests after idleness: round %d of %d", s, i+1, n)
+			found, err := l.order(ctx, Order{Section: s, Round: i, Socket: socket})
+			if err != nil {
+				return err
+			}
+			r.add(found.Cells)
+		}
+		return nil
+	})
+}
+
+// posts lets each way send POSTs around the moment of close, warmpool with a
+// floor and without.
+func (l *lab) posts(ctx context.Context, r *Report) error {
+	play := func(w Way, kind Kind, socket string) error {
+		l.say("%d POSTs around the moment of close: %s", l.plan.Posts, w)
+		found, err := l.order(ctx, Order{Section: PostRound, Way: w, Kind: kind, Socket: socket})
+		if err != nil {
+			return err
+		}
+		served, err := l.served(ctx)
+		if err != nil {
+			return err
+		}
+		found.Posts.Twice = served.Twice[postID(w, kind)]
+		r.Posts = append(r.Posts, *found.Posts)
+		return nil
+	}
+	for _, w := range pooled {
+		if w == Warmpool || l.missing[w] != "" {
+			continue
+		}
+		if err := play(w, Post, ""); err != nil {
+			return err
+		}
+	}
+	for _, slots := range [][]Slot{l.plan.posting(), l.plan.postingNoFloor()} {
+		kind := slots[0].Kind
+		err := l.with(ctx, string(kind), slots, func(socket string) error { return play(Warmpool, kind, socket) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// uploads are measured with slow start after idleness and without. The setting
+// counts at the side that sends, and a sidecar may read it when it starts.
+func (l *lab) uploads(ctx context.Context, r *Report) error {
+	const setting = "tcp_slow_start_after_idle"
+	for _, on := range []bool{true, false} {
+		value := strconv.Itoa(map[bool]int{true: 1, false: 0}[on])
+		l.say("an upload among %d connections, %s=%s", uploadAmong, setting, value)
+		if err := l.near.Set(map[string]string{setting: value}); err != nil {
+			return err
+		}
+		err := l.with(ctx, "uploads-"+value, l.plan.choosing(), func(socket string) error {
+			found, err := l.order(ctx, Order{Section: UploadRound, Socket: socket})
+			if err != nil {
+				return err
+			}
+			found.Uploads.SlowStartAfterIdle = on
+			slices.Sort(found.Uploads.Took)
+			r.Uploads = append(r.Uploads, *found.Uploads)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return l.near.Set(map[string]string{setting: "1"})
+}
