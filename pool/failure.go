@@ -79,7 +79,7 @@ func (x *Exchange) unanswered(closed CloseReason) *Error {
 	case closed == CloseDrain:
 		return x.failure(ReasonDraining, d, "the pool was closed before the response was complete", nil)
 	}
-	return x.failure(ReasonConnectionClosed, d, fmt.Sprintf("the connection ended (%s) with an exchange ahead of this one", closed), nil)
+	return x.failure(ReasonConnectionClosed, d, fmt.Sprintf("the connection ended (%s) with another exchange on it", closed), nil)
 }
 
 // readFailure words the end of a connection under this exchange. closed is the
@@ -87,6 +87,9 @@ func (x *Exchange) unanswered(closed CloseReason) *Error {
 // where it made one.
 func (x *Exchange) readFailure(closed CloseReason, started bool, err error, parsed error) *Error {
 	d := x.delivery(started)
+	if closed == CloseCancelled && x.gone.Load() == 0 && !started { // the caller of one behind it gave up
+		return x.unanswered(closed)
+	}
 	switch closed {
 	case CloseCancelled:
 		return x.failure(ReasonCancelled, d, "the caller gave up", nil)
