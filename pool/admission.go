@@ -86,6 +86,9 @@ type slot struct {
 	inflight  int           // outstanding now
 	alone     bool          // what is outstanding must not be followed by more
 	last      bool          // what is outstanding has said that it is the connection's last
+	tcp       tcpSample     // what the kernel said of its TCP
+	sampled   instant       // when; 0: it never did
+	own       window        // this side's congestion window
 	conn      *conn         // the connection itself; nil while dialing. Never used here
 	target    *target       // what it is dialed for. Never used here
 }

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"crypto/tls"
 	"net"
 	"net/netip"
 	"sync"
@@ -24,10 +25,15 @@ type conn struct {
 	nc       net.Conn
 	notice   *noticer // what is known of nc below TLS
 	dialed   dialTimes
-	ports    portPair // which local ports it takes one of
+	local    netip.AddrPort // zero where there is none, or it is no IP address
+	ports    portPair       // which local ports it takes one of
+	tls      TLSInfo
+
+	congestion string // congestion control by the kernel's name; empty: not known
 
 	// Self-synchronised.
-	deadline atomic.Int64 // instant at which what the connection waits for has taken too long; 0: none
+	deadline atomic.Int64                          // instant at which what the connection waits for has taken too long; 0: none
+	clear    struct{ sent, received atomic.Int64 } // bytes of HTTP, counted under TLS only: on a plain connection notice counts the same
 
 	reader reader // owned by the reader's goroutine
 
@@ -73,11 +79,25 @@ func newConn(u *Upstream, s *slot, nc net.Conn, n *noticer, d dialTimes) *conn {
 	c := &conn{id: u.pool.ids.Add(1), opened: u.pool.now(), upstream: u, slot: s, nc: nc, notice: n, dialed: d}
 	c.ports.endpoint = s.endpoint.addr
 	if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
-		c.ports.source = local.AddrPort().Addr().Unmap()
+		c.local = netip.AddrPortFrom(local.AddrPort().Addr().Unmap(), uint16(local.Port))
+		c.ports.source = c.local.Addr()
 	}
+	if secured, ok := nc.(*tls.Conn); ok {
+		is := secured.ConnectionState()
+		c.tls = TLSInfo{Version: is.Version, CipherSuite: is.CipherSuite, Resumed: is.DidResume}
+	}
+	c.congestion = n.socket.congestion()
 	c.reader.buf = make([]byte, readBuffer)
 	c.mu.life.established()
 	return c
+}
+
+// traffic is how many bytes of HTTP were written and read.
+func (c *conn) traffic() (sent, received int64) {
+	if c.notice.tls {
+		return c.clear.sent.Load(), c.clear.received.Load()
+	}
+	return c.notice.sent.Load(), c.notice.arrivals.count()
 }
 
 func (c *conn) endpoint() netip.AddrPort { return c.slot.endpoint.addr }

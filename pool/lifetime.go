@@ -124,6 +124,20 @@ func (a *admission) idleUntil(s *slot, now instant) instant {
 	return until
 }
 
+// mayIdle is for how long s may lie idle until it is retired, and who says so;
+// 0 where nobody does. It is the least of all that is known.
+func (a *admission) mayIdle(s *slot, now instant) (limit time.Duration, source IdleLimitSource) {
+	least := func(d time.Duration, from IdleLimitSource) {
+		if d > 0 && (limit == 0 || d < limit) {
+			limit, source = d, from
+		}
+	}
+	least(a.policy.MaxIdleTime, IdleByPolicy)
+	least(s.idleLimit, IdleAnnounced)
+	least(a.limited(s, now), IdleLearned)
+	return limit, source
+}
+
 // spent says why a connection that has just finished an exchange must not
 // carry another.
 func (a *admission) spent(s *slot, now instant) CloseReason {

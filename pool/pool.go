@@ -49,10 +49,11 @@ type Observer struct {
 // Pool is a set of upstreams, by name. Its methods may be called from any
 // goroutine.
 type Pool struct {
-	options Options
-	epoch   time.Time
-	ports   ports
-	ids     atomic.Uint64 // of connections
+	options  Options
+	epoch    time.Time
+	ports    ports
+	ids      atomic.Uint64 // of connections
+	restarts restarts
 
 	mu struct {
 		sync.RWMutex

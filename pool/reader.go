@@ -80,7 +80,9 @@ func (c *conn) read() (int, error) {
 
 func (c *conn) receive(p []byte) (int, error) {
 	if c.notice.tls {
-		return c.nc.Read(p)
+		n, err := c.nc.Read(p)
+		c.clear.received.Add(int64(n))
+		return n, err
 	}
 	return c.notice.Read(p)
 }
@@ -322,6 +324,7 @@ func (c *conn) readAhead() {
 		return
 	}
 	n, err := c.notice.readAhead(c.nc, in.buf)
+	c.clear.received.Add(int64(n))
 	in.r, in.w, in.over = 0, n, err != nil
 }
 

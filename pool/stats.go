@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"time"
@@ -37,6 +38,16 @@ type Counters struct {
 	HandshakeTime  time.Duration            // spent in TLS handshakes, summed over Opened
 	Refused        [reasonCount]uint64      // requests that got no connection, by Reason
 	Closed         [closeReasonCount]uint64 // connections ended, by CloseReason
+	Sent           int64                    // bytes of HTTP written, before TLS
+	Received       int64                    // bytes of HTTP read, after TLS
+
+	HandshakesSaved    uint64        // exchanges answered on a connection that stood before they asked for one
+	HandshakeTimeSaved time.Duration // that the dials of those connections took
+	RoundsSaved        uint64        // round trips of slow start that they were spared by its windows, estimated
+
+	UpkeepRequests uint64 // requests sent only to keep windows open
+	UpkeepBytes    int64  // written and read for them
+	UpkeepRefused  uint64 // times that keeping windows open was refused, because it would have bought nothing
 }
 
 // ConnectionInfo is one connection as it is now.
@@ -44,12 +55,47 @@ type ConnectionInfo struct {
 	Upstream  string
 	ID        uint64 // unique within the pool
 	Endpoint  netip.AddrPort
-	State     string        // idle, active, draining or closed
-	Age       time.Duration // since it was established
-	Idle      time.Duration // since its last exchange ended, while idle
-	Exchanges int           // carried so far
+	Local     netip.AddrPort // the local address; zero: not known
+	State     string         // idle, active, draining or closed
+	Age       time.Duration  // since it was established
+	Idle      time.Duration  // since its last exchange ended, while idle
+	Exchanges int            // carried so far
+	InFlight  int            // exchanges on it now
+	Sent      int64          // bytes of HTTP written, before TLS
+	Received  int64          // bytes of HTTP read, after TLS
+
 	Connect   time.Duration // TCP connect
 	Handshake time.Duration // TLS handshake; 0 for plain HTTP
+	TLS       TLSInfo
+
+	IdleLimit       time.Duration // it is retired when it has been idle for so long; 0: no limit
+	IdleLimitSource IdleLimitSource
+	LifetimeLeft    time.Duration // until max_lifetime retires it, at least 1 ns; 0: no limit
+
+	TCP TCPFigures
+}
+
+// IdleLimitSource is how it became known for how long a connection may idle.
+type IdleLimitSource uint8
+
+// The sources of idle limits.
+const (
+	IdleUnlimited IdleLimitSource = iota // there is no limit
+	IdleByPolicy                         // the policy's max_idle_time
+	IdleAnnounced                        // the server's Keep-Alive field, less a margin
+	IdleLearned                          // the ages at which the endpoint closed idle connections, less a margin
+)
+
+// String is the source's name: policy, announced or learned.
+func (s IdleLimitSource) String() string {
+	return nameOf([]string{"unlimited", "policy", "announced", "learned"}, uint8(s))
+}
+
+// TLSInfo is how a connection speaks TLS; zero for plain HTTP.
+type TLSInfo struct {
+	Version     uint16 // tls.VersionTLS13, …
+	CipherSuite uint16 // tls.TLS_AES_128_GCM_SHA256, …
+	Resumed     bool   // with a session of an earlier connection
 }
 
 // Stats is a snapshot.
@@ -62,6 +108,11 @@ func (u *Upstream) Stats() Stats {
 		Upstream: u.name, Counters: u.mu.counters,
 		Max: a.policy.Max, Total: a.total, Active: a.active, Idle: a.idle, Dialing: a.dialing, Waiting: a.waiting.len,
 		Endpoints: len(a.endpoints),
+	}
+	for c := range u.mu.conns {
+		sent, received := c.traffic()
+		s.Sent += sent
+		s.Received += received
 	}
 	if a.failure != nil {
 		s.LastDialError = a.failure.text()
@@ -77,16 +128,19 @@ func (u *Upstream) Stats() Stats {
 	return s
 }
 
-// Connections lists the established connections, oldest first.
+// Connections lists the established connections, oldest first. It asks the
+// kernel for the figures of each.
 func (u *Upstream) Connections() []ConnectionInfo {
+	conns := u.open()
+	u.sample(conns)
 	now := u.pool.now()
+	list := make([]ConnectionInfo, 0, len(conns))
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	list := make([]ConnectionInfo, 0, len(u.mu.conns))
-	for c := range u.mu.conns {
+	for _, c := range conns {
 		list = append(list, u.info(c, now))
 	}
-	slices.SortFunc(list, func(a, b ConnectionInfo) int { return int(a.ID) - int(b.ID) })
+	u.mu.Unlock()
+	slices.SortFunc(list, func(a, b ConnectionInfo) int { return cmp.Compare(a.ID, b.ID) })
 	return list
 }
 
@@ -94,9 +148,16 @@ func (u *Upstream) Connections() []ConnectionInfo {
 func (u *Upstream) info(c *conn, now instant) ConnectionInfo {
 	s := c.slot
 	i := ConnectionInfo{
-		Upstream: u.name, ID: c.id, Endpoint: s.endpoint.addr, State: s.state.String(),
-		Age: now - s.opened, Exchanges: s.exchanges,
-		Connect: c.dialed.connect, Handshake: c.dialed.handshake,
+		Upstream: u.name, ID: c.id, Endpoint: s.endpoint.addr, Local: c.local, State: s.state.String(),
+		Age: now - s.opened, Exchanges: s.exchanges, InFlight: s.inflight,
+		Connect: c.dialed.connect, Handshake: c.dialed.handshake, TLS: c.tls,
+		TCP: s.figures(now),
+	}
+	i.Sent, i.Received = c.traffic()
+	i.TCP.Congestion = c.congestion
+	i.IdleLimit, i.IdleLimitSource = u.mu.admission.mayIdle(s, now)
+	if s.expires > 0 {
+		i.LifetimeLeft = max(1, s.expires-now)
 	}
 	if s.state == slotIdle {
 		i.Idle = now - s.idleSince

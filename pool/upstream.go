@@ -395,6 +395,8 @@ func (u *Upstream) dial(s *slot) {
 		return
 	}
 	c := newConn(u, s, nc, n, times)
+	u.pool.restarts.look(now)
+	sample, known := n.socket.sample()
 	if use, short := u.pool.ports.opened(c.ports, now, localPorts()); short {
 		if f := u.pool.options.Observer.PortsShort; f != nil {
 			f(u.name, use)
@@ -406,6 +408,9 @@ func (u *Upstream) dial(s *slot) {
 	u.mu.counters.Opened++
 	u.mu.counters.ConnectTime += times.connect
 	u.mu.counters.HandshakeTime += times.handshake
+	if known {
+		u.mu.admission.measured(s, sample, u.decays(c), now)
+	}
 	t := u.mu.admission.dialed(s, now)
 	x := u.grant(t, s, now)
 	info := u.info(c, now)
@@ -498,8 +503,11 @@ func (u *Upstream) unresolved(resolving context.Context, f *dialFailure) {
 // closed takes note that c's socket is closed, by this side first or not.
 func (u *Upstream) closed(c *conn, first bool) {
 	u.pool.ports.closed(c.ports, first, u.pool.now())
+	sent, received := c.traffic()
 	u.mu.Lock()
 	delete(u.mu.conns, c)
+	u.mu.counters.Sent += sent
+	u.mu.counters.Received += received
 	u.checkEmpty()
 	u.mu.Unlock()
 }

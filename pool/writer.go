@@ -120,9 +120,8 @@ func (c *conn) flush(mayBlock bool) {
 // writer's part of each. before is what the kernel had accepted so far.
 func (c *conn) writeBatch(out []byte, batch []*Exchange, before int64) {
 	n, err := c.nc.Write(out)
-	if !c.notice.tls {
-		c.notice.sent.Add(int64(n))
-	} else if err != nil && n == 0 && c.notice.sent.Load() != before {
+	c.countSent(n)
+	if c.notice.tls && err != nil && n == 0 && c.notice.sent.Load() != before {
 		n = 1 // of a TLS record some bytes left: no more is known
 	}
 	begin := 0
@@ -165,11 +164,18 @@ func (c *conn) writeBody(x *Exchange) {
 // writeRaw writes a part of x's request.
 func (c *conn) writeRaw(x *Exchange, piece []byte) error {
 	n, err := c.nc.Write(piece)
-	if !c.notice.tls {
-		c.notice.sent.Add(int64(n))
-	}
+	c.countSent(n)
 	x.receipt.Sent += int64(n)
 	return err
+}
+
+// countSent counts bytes of HTTP that were written.
+func (c *conn) countSent(n int) {
+	if c.notice.tls {
+		c.clear.sent.Add(int64(n))
+	} else {
+		c.notice.sent.Add(int64(n))
+	}
 }
 
 // openBody lets x's caller bring the body, whose head has left.

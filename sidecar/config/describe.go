@@ -79,6 +79,7 @@ var forms = map[warmpoolv1.Setting_Format]string{
 	warmpoolv1.Setting_FORMAT_FILE_MODE: "permission bits in octal",
 	warmpoolv1.Setting_FORMAT_GROUP:     "name or number of a group",
 	warmpoolv1.Setting_FORMAT_DNS_NAME:  "a DNS name",
+	warmpoolv1.Setting_FORMAT_PATH:      "a request's path",
 }
 
 var effects = map[warmpoolv1.Setting_Effect]string{

@@ -31,6 +31,7 @@ var formats = map[warmpoolv1.Setting_Format]func(string) error{
 	warmpoolv1.Setting_FORMAT_FILE_MODE:   checkFileMode,
 	warmpoolv1.Setting_FORMAT_GROUP:       checkGroup,
 	warmpoolv1.Setting_FORMAT_DNS_NAME:    checkDNSName,
+	warmpoolv1.Setting_FORMAT_PATH:        checkTarget,
 }
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)
@@ -206,6 +207,15 @@ var dnsNameForm = regexp.MustCompile(`^([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0
 func checkDNSName(text string) error {
 	if len(text) > 253 || !dnsNameForm.MatchString(text) {
 		return errors.New(`must be a DNS name: labels of letters, digits, "-" and "_" between dots (other scripts in their xn-- form)`)
+	}
+	return nil
+}
+
+var targetForm = regexp.MustCompile(`^/[!-"$-~]*$`)
+
+func checkTarget(text string) error {
+	if !targetForm.MatchString(text) {
+		return errors.New(`must be a path of a request, with its query if it has one: "/", then visible ASCII characters other than "#", such as "/healthz?brief=1"`)
 	}
 	return nil
 }

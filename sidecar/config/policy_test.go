@@ -78,6 +78,7 @@ var others = map[string]string{
 	"tcp.keepalive_idle": "0s", "tcp.keepalive_interval": "6s", "tcp.keepalive_count": "4", "tcp.user_timeout": "0s",
 	"tcp.source_addresses": "['10.0.0.1']", "tcp.congestion": "bbr",
 	"retry.max_attempts": "3", "retry.budget": "0.5", "retry.min_budget": "0",
+	"upkeep.connections": "1", "upkeep.method": "HEAD", "upkeep.path": "'/tiny?a=1'", "upkeep.interval": "20ms", "upkeep.after_use": "1s",
 }
 
 func TestEachSettingReachesTheEngineOrIsRefused(t *testing.T) {

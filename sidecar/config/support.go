@@ -13,6 +13,11 @@ import (
 var notYet = []string{
 	"dns.min_ttl",
 	"dns.max_ttl",
+	"upkeep.connections",
+	"upkeep.method",
+	"upkeep.path",
+	"upkeep.interval",
+	"upkeep.after_use",
 }
 
 // unsupported reports each setting of notYet that is not at its default. key is

@@ -311,6 +311,8 @@ const (
 	EventKind_EVENT_KIND_PORTS_LOW EventKind = 16
 	// The sidecar began to stop.
 	EventKind_EVENT_KIND_DRAINING EventKind = 17
+	// Keeping windows open by requests was refused, or is possible again; message says why.
+	EventKind_EVENT_KIND_UPKEEP EventKind = 18
 )
 
 // Enum value maps for EventKind.
@@ -334,6 +336,7 @@ var (
 		15: "EVENT_KIND_CONFIG_REFUSED",
 		16: "EVENT_KIND_PORTS_LOW",
 		17: "EVENT_KIND_DRAINING",
+		18: "EVENT_KIND_UPKEEP",
 	}
 	EventKind_value = map[string]int32{
 		"EVENT_KIND_UNSPECIFIED":            0,
@@ -354,6 +357,7 @@ var (
 		"EVENT_KIND_CONFIG_REFUSED":         15,
 		"EVENT_KIND_PORTS_LOW":              16,
 		"EVENT_KIND_DRAINING":               17,
+		"EVENT_KIND_UPKEEP":                 18,
 	}
 )
 
@@ -2656,7 +2660,10 @@ type UpstreamStats struct {
 	// Requests sent only to keep windows open.
 	UpkeepRequests uint64 `protobuf:"varint,34,opt,name=upkeep_requests,json=upkeepRequests,proto3" json:"upkeep_requests,omitempty"`
 	// Bytes written and read for them.
-	UpkeepBytes   uint64 `protobuf:"varint,35,opt,name=upkeep_bytes,json=upkeepBytes,proto3" json:"upkeep_bytes,omitempty"`
+	UpkeepBytes uint64 `protobuf:"varint,35,opt,name=upkeep_bytes,json=upkeepBytes,proto3" json:"upkeep_bytes,omitempty"`
+	// Times that such requests were refused because they would have bought nothing: their interval is not below the
+	// retransmission timeout.
+	UpkeepRefused uint64 `protobuf:"varint,36,opt,name=upkeep_refused,json=upkeepRefused,proto3" json:"upkeep_refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2932,6 +2939,13 @@ func (x *UpstreamStats) GetUpkeepRequests() uint64 {
 func (x *UpstreamStats) GetUpkeepBytes() uint64 {
 	if x != nil {
 		return x.UpkeepBytes
+	}
+	return 0
+}
+
+func (x *UpstreamStats) GetUpkeepRefused() uint64 {
+	if x != nil {
+		return x.UpkeepRefused
 	}
 	return 0
 }
@@ -4050,8 +4064,7 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\tupstreams\x18\x04 \x03(\v2\x1a.warmpool.v1.UpstreamStatsR\tupstreams\x12*\n" +
 	"\x05ports\x18\x05 \x03(\v2\x14.warmpool.v1.PortUseR\x05ports\x12#\n" +
 	"\ropen_sessions\x18\x06 \x01(\x04R\fopenSessions\x12\x1a\n" +
-	"\bdraining\x18\a \x01(\bR\bdraining\"\xf2\n" +
-	"\n" +
+	"\bdraining\x18\a \x01(\bR\bdraining\"\x99\v\n" +
 	"\rUpstreamStats\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x120\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x1a.warmpool.v1.UpstreamStateR\x05state\x12\x18\n" +
@@ -4091,7 +4104,8 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\x0flast_dial_error\x18  \x01(\tR\rlastDialError\x12K\n" +
 	"\x14last_dial_error_time\x18! \x01(\v2\x1a.google.protobuf.TimestampR\x11lastDialErrorTime\x12'\n" +
 	"\x0fupkeep_requests\x18\" \x01(\x04R\x0eupkeepRequests\x12!\n" +
-	"\fupkeep_bytes\x18# \x01(\x04R\vupkeepBytes\"\xcd\x04\n" +
+	"\fupkeep_bytes\x18# \x01(\x04R\vupkeepBytes\x12%\n" +
+	"\x0eupkeep_refused\x18$ \x01(\x04R\rupkeepRefused\"\xcd\x04\n" +
 	"\rEndpointStats\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
 	"\adialing\x18\x02 \x01(\rR\adialing\x12\x12\n" +
@@ -4189,7 +4203,7 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\x1dIDLE_LIMIT_SOURCE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18IDLE_LIMIT_SOURCE_POLICY\x10\x01\x12\x1f\n" +
 	"\x1bIDLE_LIMIT_SOURCE_ANNOUNCED\x10\x02\x12\x1d\n" +
-	"\x19IDLE_LIMIT_SOURCE_LEARNED\x10\x03*\xaa\x04\n" +
+	"\x19IDLE_LIMIT_SOURCE_LEARNED\x10\x03*\xc1\x04\n" +
 	"\tEventKind\x12\x1a\n" +
 	"\x16EVENT_KIND_UNSPECIFIED\x10\x00\x12 \n" +
 	"\x1cEVENT_KIND_CONNECTION_OPENED\x10\x01\x12 \n" +
@@ -4209,7 +4223,8 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\x19EVENT_KIND_CONFIG_APPLIED\x10\x0e\x12\x1d\n" +
 	"\x19EVENT_KIND_CONFIG_REFUSED\x10\x0f\x12\x18\n" +
 	"\x14EVENT_KIND_PORTS_LOW\x10\x10\x12\x17\n" +
-	"\x13EVENT_KIND_DRAINING\x10\x112\xd7\v\n" +
+	"\x13EVENT_KIND_DRAINING\x10\x11\x12\x15\n" +
+	"\x11EVENT_KIND_UPKEEP\x10\x122\xd7\v\n" +
 	"\vPoolService\x12V\n" +
 	"\rListUpstreams\x12!.warmpool.v1.ListUpstreamsRequest\x1a\".warmpool.v1.ListUpstreamsResponse\x12P\n" +
 	"\vGetUpstream\x12\x1f.warmpool.v1.GetUpstreamRequest\x1a .warmpool.v1.GetUpstreamResponse\x12Y\n" +

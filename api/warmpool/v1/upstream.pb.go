@@ -106,6 +106,8 @@ const (
 	Setting_FORMAT_GROUP Setting_Format = 9
 	// A DNS name.
 	Setting_FORMAT_DNS_NAME Setting_Format = 10
+	// A path of an HTTP request with its query, starting with "/", percent-encoded as it is to be sent.
+	Setting_FORMAT_PATH Setting_Format = 11
 )
 
 // Enum value maps for Setting_Format.
@@ -122,6 +124,7 @@ var (
 		8:  "FORMAT_FILE_MODE",
 		9:  "FORMAT_GROUP",
 		10: "FORMAT_DNS_NAME",
+		11: "FORMAT_PATH",
 	}
 	Setting_Format_value = map[string]int32{
 		"FORMAT_UNSPECIFIED": 0,
@@ -135,6 +138,7 @@ var (
 		"FORMAT_FILE_MODE":   8,
 		"FORMAT_GROUP":       9,
 		"FORMAT_DNS_NAME":    10,
+		"FORMAT_PATH":        11,
 	}
 )
 
@@ -776,7 +780,9 @@ type Upstream struct {
 	// Socket options.
 	Tcp *Tcp `protobuf:"bytes,11,opt,name=tcp,proto3" json:"tcp,omitempty"`
 	// Sending a request again.
-	Retry         *Retry `protobuf:"bytes,12,opt,name=retry,proto3" json:"retry,omitempty"`
+	Retry *Retry `protobuf:"bytes,12,opt,name=retry,proto3" json:"retry,omitempty"`
+	// Keeping the upstream's congestion windows open by tiny requests. Off by default.
+	Upkeep        *Upkeep `protobuf:"bytes,13,opt,name=upkeep,proto3" json:"upkeep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -891,6 +897,13 @@ func (x *Upstream) GetTcp() *Tcp {
 func (x *Upstream) GetRetry() *Retry {
 	if x != nil {
 		return x.Retry
+	}
+	return nil
+}
+
+func (x *Upstream) GetUpkeep() *Upkeep {
+	if x != nil {
+		return x.Upkeep
 	}
 	return nil
 }
@@ -1588,6 +1601,95 @@ func (x *Retry) GetMinBudget() uint32 {
 	return 0
 }
 
+// Upkeep keeps the upstream's congestion windows of a few connections open by tiny requests, so that the next large
+// response does not begin in slow start. It is for upstreams of whose large answers somebody is about to ask again, seconds
+// at a time: it costs the upstream about 1/interval requests a second for each connection. Only safe methods are sent, on
+// connections that are idle, while no request waits and others are idle too.
+//
+// A sender's window is lowered when it has sent nothing for its retransmission timeout (RTO, on Linux the round trip and at
+// least 200 ms), so only an interval below that buys anything. Where the measured RTO is not above the interval, nothing is
+// sent, and the log says so.
+type Upkeep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Connections kept in this way at most, those with the largest windows.
+	Connections *uint32 `protobuf:"varint,1,opt,name=connections,proto3,oneof" json:"connections,omitempty"`
+	// Method of the request.
+	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
+	// Path and query of the request; its response should be short.
+	Path string `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"`
+	// Time between two requests on a connection, of callers or of upkeep. Less than after_use.
+	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3" json:"interval,omitempty"`
+	// How long a connection is kept in this way after a caller used it last.
+	AfterUse      *durationpb.Duration `protobuf:"bytes,5,opt,name=after_use,json=afterUse,proto3" json:"after_use,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Upkeep) Reset() {
+	*x = Upkeep{}
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Upkeep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Upkeep) ProtoMessage() {}
+
+func (x *Upkeep) ProtoReflect() protoreflect.Message {
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Upkeep.ProtoReflect.Descriptor instead.
+func (*Upkeep) Descriptor() ([]byte, []int) {
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Upkeep) GetConnections() uint32 {
+	if x != nil && x.Connections != nil {
+		return *x.Connections
+	}
+	return 0
+}
+
+func (x *Upkeep) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Upkeep) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Upkeep) GetInterval() *durationpb.Duration {
+	if x != nil {
+		return x.Interval
+	}
+	return nil
+}
+
+func (x *Upkeep) GetAfterUse() *durationpb.Duration {
+	if x != nil {
+		return x.AfterUse
+	}
+	return nil
+}
+
 var file_warmpool_v1_upstream_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -1611,7 +1713,7 @@ var File_warmpool_v1_upstream_proto protoreflect.FileDescriptor
 
 const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\n" +
-	"\x1awarmpool/v1/upstream.proto\x12\vwarmpool.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xb6\x05\n" +
+	"\x1awarmpool/v1/upstream.proto\x12\vwarmpool.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x05\n" +
 	"\aSetting\x12\x18\n" +
 	"\adefault\x18\x01 \x01(\tR\adefault\x12\x10\n" +
 	"\x03min\x18\x02 \x01(\tR\x03min\x12\x10\n" +
@@ -1627,7 +1729,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x04Unit\x12\x14\n" +
 	"\x10UNIT_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
-	"UNIT_BYTES\x10\x01\"\xe0\x01\n" +
+	"UNIT_BYTES\x10\x01\"\xf1\x01\n" +
 	"\x06Format\x12\x16\n" +
 	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vFORMAT_NAME\x10\x01\x12\x11\n" +
@@ -1640,7 +1742,8 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x10FORMAT_FILE_MODE\x10\b\x12\x10\n" +
 	"\fFORMAT_GROUP\x10\t\x12\x13\n" +
 	"\x0fFORMAT_DNS_NAME\x10\n" +
-	"\"a\n" +
+	"\x12\x0f\n" +
+	"\vFORMAT_PATH\x10\v\"a\n" +
 	"\x06Effect\x12\x16\n" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_LIVE\x10\x01\x12\x1a\n" +
@@ -1696,7 +1799,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\fcontrol_mode\x18\x03 \x01(\tB\x0e\xba\x99\x19\n" +
 	"\n" +
 	"\x0406000\bP\x03R\vcontrolMode\x12-\n" +
-	"\rcontrol_group\x18\x04 \x01(\tB\b\xba\x99\x19\x040\tP\x03R\fcontrolGroup\"\x85\x04\n" +
+	"\rcontrol_group\x18\x04 \x01(\tB\b\xba\x99\x19\x040\tP\x03R\fcontrolGroup\"\xb2\x04\n" +
 	"\bUpstream\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\n" +
 	"\xba\x99\x19\x060\x01@\x01P\x01R\x04name\x12\x1c\n" +
@@ -1714,7 +1817,8 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x03dns\x18\n" +
 	" \x01(\v2\x10.warmpool.v1.DnsR\x03dns\x12\"\n" +
 	"\x03tcp\x18\v \x01(\v2\x10.warmpool.v1.TcpR\x03tcp\x12(\n" +
-	"\x05retry\x18\f \x01(\v2\x12.warmpool.v1.RetryR\x05retry\"\xab\x04\n" +
+	"\x05retry\x18\f \x01(\v2\x12.warmpool.v1.RetryR\x05retry\x12+\n" +
+	"\x06upkeep\x18\r \x01(\v2\x13.warmpool.v1.UpkeepR\x06upkeep\"\xab\x04\n" +
 	"\vConnections\x124\n" +
 	"\x04warm\x18\x01 \x01(\rB\x1b\xba\x99\x19\x17\n" +
 	"\x010\x1a\x06100000\"\bno floorP\x01H\x00R\x04warm\x88\x01\x01\x12,\n" +
@@ -1819,7 +1923,19 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x013\x1a\x041000\"\x0eonly the shareP\x01H\x02R\tminBudget\x88\x01\x01B\x0f\n" +
 	"\r_max_attemptsB\t\n" +
 	"\a_budgetB\r\n" +
-	"\v_min_budget:R\n" +
+	"\v_min_budget\"\xd4\x02\n" +
+	"\x06Upkeep\x12?\n" +
+	"\vconnections\x18\x01 \x01(\rB\x18\xba\x99\x19\x14\n" +
+	"\x010\x1a\x0216\"\tno upkeepP\x01H\x00R\vconnections\x88\x01\x01\x127\n" +
+	"\x06method\x18\x02 \x01(\tB\x1f\xba\x99\x19\x1b\n" +
+	"\x03GET*\x03GET*\x04HEAD*\aOPTIONSP\x01R\x06method\x12\x1f\n" +
+	"\x04path\x18\x03 \x01(\tB\v\xba\x99\x19\a\n" +
+	"\x01/0\vP\x01R\x04path\x12O\n" +
+	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationB\x18\xba\x99\x19\x14\n" +
+	"\x05150ms\x12\x0410ms\x1a\x0310sP\x01R\binterval\x12N\n" +
+	"\tafter_use\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x16\xba\x99\x19\x12\n" +
+	"\x0310s\x12\x05100ms\x1a\x025mP\x01R\bafterUseB\x0e\n" +
+	"\f_connections:R\n" +
 	"\asetting\x12\x1d.google.protobuf.FieldOptions\x18\x97\x93\x03 \x01(\v2\x14.warmpool.v1.SettingR\asetting\x88\x01\x01B=Z;github.com/warmpool-dev/warmpool/api/warmpool/v1;warmpoolv1b\x06proto3"
 
 var (
@@ -1835,7 +1951,7 @@ func file_warmpool_v1_upstream_proto_rawDescGZIP() []byte {
 }
 
 var file_warmpool_v1_upstream_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_warmpool_v1_upstream_proto_goTypes = []any{
 	(Setting_Unit)(0),                 // 0: warmpool.v1.Setting.Unit
 	(Setting_Format)(0),               // 1: warmpool.v1.Setting.Format
@@ -1856,8 +1972,9 @@ var file_warmpool_v1_upstream_proto_goTypes = []any{
 	(*Dns)(nil),                       // 16: warmpool.v1.Dns
 	(*Tcp)(nil),                       // 17: warmpool.v1.Tcp
 	(*Retry)(nil),                     // 18: warmpool.v1.Retry
-	(*durationpb.Duration)(nil),       // 19: google.protobuf.Duration
-	(*descriptorpb.FieldOptions)(nil), // 20: google.protobuf.FieldOptions
+	(*Upkeep)(nil),                    // 19: warmpool.v1.Upkeep
+	(*durationpb.Duration)(nil),       // 20: google.protobuf.Duration
+	(*descriptorpb.FieldOptions)(nil), // 21: google.protobuf.FieldOptions
 }
 var file_warmpool_v1_upstream_proto_depIdxs = []int32{
 	1,  // 0: warmpool.v1.Setting.format:type_name -> warmpool.v1.Setting.Format
@@ -1868,10 +1985,10 @@ var file_warmpool_v1_upstream_proto_depIdxs = []int32{
 	7,  // 5: warmpool.v1.Config.grpc:type_name -> warmpool.v1.Grpc
 	8,  // 6: warmpool.v1.Config.socket:type_name -> warmpool.v1.Socket
 	9,  // 7: warmpool.v1.Config.upstreams:type_name -> warmpool.v1.Upstream
-	19, // 8: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
-	19, // 9: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
-	19, // 10: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
-	19, // 11: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
+	20, // 8: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
+	20, // 9: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
+	20, // 10: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
+	20, // 11: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
 	10, // 12: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
 	11, // 13: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
 	12, // 14: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
@@ -1881,27 +1998,30 @@ var file_warmpool_v1_upstream_proto_depIdxs = []int32{
 	16, // 18: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
 	17, // 19: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
 	18, // 20: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
-	19, // 21: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
-	19, // 22: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
-	19, // 23: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
-	19, // 24: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	19, // 25: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
-	19, // 26: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
-	19, // 27: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
-	19, // 28: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
-	19, // 29: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
-	19, // 30: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
-	19, // 31: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
-	19, // 32: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
-	19, // 33: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
-	19, // 34: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
-	20, // 35: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
-	3,  // 36: warmpool.v1.setting:type_name -> warmpool.v1.Setting
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	36, // [36:37] is the sub-list for extension type_name
-	35, // [35:36] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	19, // 21: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
+	20, // 22: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
+	20, // 23: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
+	20, // 24: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
+	20, // 25: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	20, // 26: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
+	20, // 27: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
+	20, // 28: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
+	20, // 29: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
+	20, // 30: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
+	20, // 31: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
+	20, // 32: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
+	20, // 33: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
+	20, // 34: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
+	20, // 35: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
+	20, // 36: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
+	20, // 37: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
+	21, // 38: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
+	3,  // 39: warmpool.v1.setting:type_name -> warmpool.v1.Setting
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	39, // [39:40] is the sub-list for extension type_name
+	38, // [38:39] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_warmpool_v1_upstream_proto_init() }
@@ -1918,13 +2038,14 @@ func file_warmpool_v1_upstream_proto_init() {
 	file_warmpool_v1_upstream_proto_msgTypes[12].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[14].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[15].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warmpool_v1_upstream_proto_rawDesc), len(file_warmpool_v1_upstream_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 1,
 			NumServices:   0,
 		},

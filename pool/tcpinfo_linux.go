@@ -1,0 +1,48 @@
+package pool
+
+import (
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sample asks the kernel for the connection's figures. It does not wait.
+func (s socket) sample() (tcpSample, bool) {
+	info, ok := s.info()
+	if !ok {
+		return tcpSample{}, false
+	}
+	return tcpSample{
+		rtt:       time.Duration(info.Rtt) * time.Microsecond,
+		deviation: time.Duration(info.Rttvar) * time.Microsecond,
+		rto:       time.Duration(info.Rto) * time.Microsecond,
+		mss:       int(info.Snd_mss),
+		window:    int(info.Snd_cwnd),
+		lastSent:  time.Duration(info.Last_data_sent) * time.Millisecond,
+		unacked:   int(info.Unacked), retransmits: uint64(info.Total_retrans),
+		unanswered:   int(info.Retransmits) + int(info.Probes),
+		deliveryRate: info.Delivery_rate,
+	}, true
+}
+
+// congestion is the connection's congestion control by the kernel's name; empty
+// when it does not say.
+func (s socket) congestion() string {
+	if s.raw == nil {
+		return ""
+	}
+	name := ""
+	_ = s.raw.Control(func(fd uintptr) {
+		name, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
+	})
+	return strings.TrimRight(name, "\x00")
+}
+
+// slowStartAfterIdle reads the sysctl of the network namespace that this process
+// is in. Where it cannot be read the kernel's default is reported, which is on.
+func slowStartAfterIdle() bool {
+	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_slow_start_after_idle")
+	return err != nil || strings.TrimSpace(string(text)) != "0"
+}

@@ -1,0 +1,9 @@
+//go:build !linux
+
+package pool
+
+func (socket) sample() (tcpSample, bool) { return tcpSample{}, false }
+
+func (socket) congestion() string { return "" }
+
+func slowStartAfterIdle() bool { return true }
