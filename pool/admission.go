@@ -134,6 +134,7 @@ const (
 	orderDial orderKind = iota
 	orderRefuse
 	orderRetire
+	orderHasten // those that retire: a request waits for their place
 )
 
 // ask admits a request. The slot it returns is the request's; with nil the

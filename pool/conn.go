@@ -46,6 +46,7 @@ type conn struct {
 		served int         // exchanges ended well
 
 		lingers    bool // for the pool it is lost already
+		hastened   bool // its place is needed: it does not wait for the peer to close as well
 		finished   bool // this side has sent the first FIN
 		untilClose bool // the response being read ends with the connection, which was asked to stay open
 		writer     writer
@@ -273,6 +274,7 @@ func (c *conn) retire(why CloseReason) {
 	at := c.upstream.pool.now() + drainTime
 	c.mu.Lock()
 	ok := c.mu.life.drain(why) // fails when the peer has closed it meanwhile
+	short := c.mu.hastened
 	if ok {
 		c.mu.phase = phaseDrain
 		c.deadline.Store(int64(at))
@@ -287,8 +289,20 @@ func (c *conn) retire(why CloseReason) {
 	}
 	c.upstream.remind(at)
 	half, ok := c.nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if !ok || half.CloseWrite() != nil || short {
 		c.shut(why)
+	}
+}
+
+// hasten ends the retirement of a connection whose place is needed, or lets it be
+// short if it has not begun.
+func (c *conn) hasten() {
+	c.mu.Lock()
+	c.mu.hastened = true
+	drains := c.mu.life.state == stateDraining
+	c.mu.Unlock()
+	if drains {
+		c.shut(CloseNone) // the reason it retires for stands
 	}
 }
 

@@ -97,6 +97,8 @@ func (d *decisions) settled() {
 			d.note("dial %d to %s", o.slot.id, endpointName(o.slot.endpoint.addr))
 		case orderRetire:
 			d.note("retire %d: %v", o.slot.id, o.close)
+		case orderHasten:
+			d.note("hasten")
 		case orderRefuse:
 			d.note("refuse %s: %v%s", d.names[o.ticket], o.reason, numbers(o.state))
 			d.over(o.ticket)

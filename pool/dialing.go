@@ -34,8 +34,11 @@ func (a *admission) pump(now instant) {
 			return
 		}
 		if a.total >= a.policy.Max {
-			if retiring := a.total - a.dialing - a.idle - a.active; a.waiting.len > a.dialing+retiring {
+			if a.waiting.len > a.dialing+a.retiring() {
 				a.makeRoom()
+			}
+			if a.waiting.len > a.dialing && a.retiring() > 0 {
+				a.orders = append(a.orders, order{kind: orderHasten})
 			}
 			return
 		}
@@ -52,6 +55,9 @@ func (a *admission) pump(now instant) {
 		a.orders = append(a.orders, order{kind: orderDial, slot: s})
 	}
 }
+
+// retiring is how many connections have been told to close and have not closed yet.
+func (a *admission) retiring() int { return a.total - a.dialing - a.idle - a.active }
 
 // makeRoom retires the idle connection unused for longest: there are too many, or
 // a request waits that must not have an idle one, the second attempt of an

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/warmpool-dev/warmpool/pool"
@@ -186,4 +187,33 @@ func TestTheLastRequestOfEachConnectionSaysSoOnDrain(t *testing.T) {
 		_ = peer.Close()
 		r.closed(pool.CloseRequested, connections+1)
 	})
+}
+
+// A connection that only waits for its peer to close as well does not keep a
+// request waiting that could have another in its place.
+func TestARetiringConnectionGivesUpItsPlaceToWhoWaits(t *testing.T) {
+	for name, retire := range map[string]func(*testing.T, *rig){
+		"by the server's word": func(_ *testing.T, r *rig) {
+			c := r.get("/")
+			peer := r.accept()
+			peer.request()
+			peer.saying("Connection: keep-alive\r\nKeep-Alive: max=0\r\n")
+			c.answered("")
+		},
+		"after its time": func(_ *testing.T, r *rig) {
+			r.connected(1)
+			time.Sleep(10 * time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inMemory(t, func(p *pool.Policy) { p.Max, p.MaxIdleTime = 1, 10*time.Second }, func(t *testing.T, r *rig) {
+				retire(t, r)
+				synctest.Wait()
+				c := r.get("/next")
+				r.accept().echo()
+				c.answered("/next")
+				c.after(0)
+			})
+		})
+	}
 }

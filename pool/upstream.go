@@ -372,7 +372,24 @@ func (u *Upstream) carryOut(todo []order) {
 			o.ticket.exchange.refuse(o)
 		case orderRetire:
 			o.slot.conn.retire(o.close)
+		case orderHasten:
+			u.hasten()
 		}
+	}
+}
+
+// hasten closes the connections that retire without waiting for their peers.
+func (u *Upstream) hasten() {
+	var retiring []*conn
+	u.mu.Lock()
+	for c := range u.mu.conns {
+		if c.slot.state == slotRetiring {
+			retiring = append(retiring, c)
+		}
+	}
+	u.mu.Unlock()
+	for _, c := range retiring {
+		c.hasten()
 	}
 }
 
