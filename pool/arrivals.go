@@ -3,6 +3,7 @@ package pool
 import (
 	"runtime"
 	"sync/atomic"
+	"syscall"
 )
 
 // arrivals is what is known of the bytes that came on a connection, so that
@@ -21,7 +22,7 @@ type arrivals struct {
 	partial bool  // they end inside a TLS record
 	into    []byte
 	n       int
-	err     error
+	err     syscall.Errno
 }
 
 const (

@@ -18,7 +18,7 @@ type noticer struct {
 	tls    bool
 	dry    bool         // owned by who reads: the socket is not to be asked for more
 	bare   atomic.Bool  // TCP ended; under TLS a close_notify would have come first
-	sent   atomic.Int64 // bytes the kernel has accepted, counted under TLS only
+	sent   atomic.Int64 // bytes the kernel has accepted
 
 	arrivals *arrivals
 	record   tlsRecord // owned by who reads
@@ -50,9 +50,12 @@ func (n *noticer) Read(p []byte) (int, error) {
 	return k, err
 }
 
-// Write is TLS's write.
+// Write is a plain connection's write, or TLS's.
 func (n *noticer) Write(p []byte) (int, error) {
-	k, err := n.Conn.Write(p)
+	k, err := n.socket.write(p)
+	if errors.Is(err, errors.ErrUnsupported) {
+		k, err = n.Conn.Write(p)
+	}
 	n.sent.Add(int64(k))
 	return k, err
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/warmpool-dev/warmpool/pool/nonblock"
 )
 
 // socket is the file descriptor under a connection. Of a connection that has
@@ -20,6 +22,7 @@ type socket struct {
 	seen    *int16
 	take    func(fd uintptr) bool
 	arrived *arrivals
+	writer  *nonblock.Writer
 }
 
 func newSocket(c net.Conn, a *arrivals) socket {
@@ -31,23 +34,20 @@ func newSocket(c net.Conn, a *arrivals) socket {
 	if err != nil {
 		return socket{}
 	}
-	fds := make([]unix.PollFd, 1)
+	fd := new(unix.PollFd)
 	return socket{
-		raw: raw, seen: &fds[0].Revents, arrived: a,
-		poll: func(fd uintptr) {
-			fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}
-			if _, err := unix.Poll(fds, 0); err != nil {
-				fds[0].Revents = 0 // interrupted: the reader will notice what this look did not
+		raw: raw, seen: &fd.Revents, arrived: a, writer: nonblock.NewWriter(raw),
+		poll: func(n uintptr) {
+			*fd = unix.PollFd{Fd: int32(n), Events: unix.POLLIN | unix.POLLRDHUP}
+			if nonblock.Poll(fd) != 0 {
+				fd.Revents = 0 // interrupted: the reader will notice what this look did not
 			}
 		},
-		take: func(fd uintptr) bool {
+		take: func(n uintptr) bool {
 			a.take()
-			a.n, a.err = unix.Read(int(fd), a.into)
-			for a.n < 0 && errors.Is(a.err, unix.EINTR) {
-				a.n, a.err = unix.Read(int(fd), a.into)
-			}
+			a.n, a.err = nonblock.Read(n, a.into)
 			a.took(a.n)
-			return a.n >= 0 || !errors.Is(a.err, unix.EAGAIN)
+			return a.err != unix.EAGAIN
 		},
 	}
 }
@@ -68,12 +68,21 @@ func (s socket) read(p []byte) (int, error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case a.n < 0:
+	case a.err != 0:
 		return 0, os.NewSyscallError("read", a.err)
 	case a.n == 0:
 		return 0, io.EOF
 	}
 	return a.n, nil
+}
+
+// write is a net.Conn's Write. The error is errors.ErrUnsupported where there is
+// no file descriptor.
+func (s socket) write(p []byte) (int, error) {
+	if s.raw == nil {
+		return 0, errors.ErrUnsupported
+	}
+	return s.writer.Write(p)
 }
 
 // look asks, without waiting, whether there is something to read and whether

@@ -17,6 +17,8 @@ func newSocket(net.Conn, *arrivals) socket { return socket{} }
 
 func (socket) read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
+func (socket) write([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
 func (socket) look() (readable, ended bool) { return false, false }
 
 func (socket) awaitReset(time.Duration) error { return nil }

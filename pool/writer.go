@@ -119,8 +119,7 @@ func (c *conn) flush(mayBlock bool) {
 // writeBatch writes the requests of batch, which out holds, and ends the
 // writer's part of each. before is what the kernel had accepted so far.
 func (c *conn) writeBatch(out []byte, batch []*Exchange, before int64) {
-	n, err := c.nc.Write(out)
-	c.countSent(n)
+	n, err := c.transmit(out)
 	if c.notice.tls && err != nil && n == 0 && c.notice.sent.Load() != before {
 		n = 1 // of a TLS record some bytes left: no more is known
 	}
@@ -163,19 +162,20 @@ func (c *conn) writeBody(x *Exchange) {
 
 // writeRaw writes a part of x's request.
 func (c *conn) writeRaw(x *Exchange, piece []byte) error {
-	n, err := c.nc.Write(piece)
-	c.countSent(n)
+	n, err := c.transmit(piece)
 	x.receipt.Sent += int64(n)
 	return err
 }
 
-// countSent counts bytes of HTTP that were written.
-func (c *conn) countSent(n int) {
-	if c.notice.tls {
-		c.clear.sent.Add(int64(n))
-	} else {
-		c.notice.sent.Add(int64(n))
+// transmit writes, and counts bytes of HTTP that were written; those of a plain
+// connection notice counts.
+func (c *conn) transmit(p []byte) (int, error) {
+	if !c.notice.tls {
+		return c.notice.Write(p)
 	}
+	n, err := c.nc.Write(p)
+	c.clear.sent.Add(int64(n))
+	return n, err
 }
 
 // openBody lets x's caller bring the body, whose head has left.

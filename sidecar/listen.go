@@ -28,6 +28,15 @@ type listener struct {
 	address string // as Addrs reports it
 }
 
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil || l.front != frontData {
+		return c, err
+	}
+	return newFrontConn(c), nil
+}
+
 // BindError says that a listener could not be bound.
 type BindError struct {
 	Setting string // the configuration key, such as "listen[1]"

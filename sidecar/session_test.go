@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -59,10 +60,12 @@ func replies(t *testing.T, s warmpoolv1.HttpService_SessionClient, n int) map[ui
 }
 
 func TestASessionCarriesManyExchangesAtOnce(t *testing.T) {
-	h := start(t, web(t, func(w http.ResponseWriter, r *http.Request) {
+	upstream := web(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprintf(w, "%s %s %s", r.Method, r.URL, body)
-	}))
+	})
+	upstream.Queue = &warmpoolv1.Queue{MaxWait: durationpb.New(time.Minute)} // the machine may be slow, which is not what is tested
+	h := start(t, upstream)
 	s, _ := sessionOf(t, h)
 	const n = 3000
 	var sent sync.WaitGroup

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package sidecar
+
+import "net"
+
+func newFrontConn(c net.Conn) net.Conn { return c }
