@@ -6,7 +6,6 @@ import (
 	"io"
 	"math"
 	"strings"
-	"time"
 )
 
 // The chart has two panels of times after idleness and one of bars below them.
@@ -154,5 +153,3 @@ func (r *Report) bars(c *chart) {
 		y += barPitch
 	}
 }
-
-func seconds(d time.Duration) string { return fmt.Sprintf("%g s", d.Seconds()) }

@@ -20,7 +20,7 @@ func (c *caller) selfTest(ctx context.Context) (trips []time.Duration, err error
 		if err != nil {
 			return nil, err
 		}
-		conn.Close() //nolint:errcheck,gosec // nothing was sent on it
+		conn.Close() //nolint:gosec // nothing was sent on it
 		trips = append(trips, took)
 	}
 	return trips, nil

@@ -129,22 +129,24 @@ func (l *lab) posts(ctx context.Context, r *Report) error {
 		r.Posts = append(r.Posts, *found.Posts)
 		return nil
 	}
-	for _, w := range pooled {
-		if w == Warmpool || l.missing[w] != "" {
-			continue
+	err := l.with(ctx, "posts", l.plan.posting(), func(socket string) error {
+		// While the others have their turn, warmpool sees when the origin closes.
+		for _, w := range pooled {
+			if l.missing[w] != "" {
+				continue
+			}
+			if err := play(w, Post, socket); err != nil {
+				return err
+			}
 		}
-		if err := play(w, Post, ""); err != nil {
-			return err
-		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	for _, slots := range [][]Slot{l.plan.posting(), l.plan.postingNoFloor()} {
-		kind := slots[0].Kind
-		err := l.with(ctx, string(kind), slots, func(socket string) error { return play(Warmpool, kind, socket) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return l.with(ctx, "posts-no-floor", l.plan.postingNoFloor(), func(socket string) error {
+		return play(Warmpool, PostNoFloor, socket)
+	})
 }
 
 // uploads are measured with slow start after idleness and without. The setting

@@ -19,8 +19,8 @@ func (r *Report) print(w io.Writer) error {
 	fmt.Fprintf(&b, "%s\n%s\n", r.Environment, r.SelfTest)
 	for i, from := range []string{"near", "far"} {
 		p := r.Passed[i]
-		fmt.Fprintf(&b, "from the %s end: %d packets, %.1f MB, %d dropped; late by %.2f ms (median), %.2f (p99), %.2f (max)\n",
-			from, p.Packets, float64(p.Bytes)/1e6, p.Dropped, milliseconds(p.LateMedian), milliseconds(p.LateP99), milliseconds(p.LateMax))
+		fmt.Fprintf(&b, "from the %s end: %d packets, %.1f MB, %d dropped; %.1f %% within 1 ms, late by %.2f ms (median), %.2f (p99), %.2f (max)\n",
+			from, p.Packets, float64(p.Bytes)/1e6, p.Dropped, 100*p.OnTime, milliseconds(p.LateMedian), milliseconds(p.LateP99), milliseconds(p.LateMax))
 	}
 	if r.Plan.Quick {
 		b.WriteString("A smoke test: too little to conclude anything from.\n")
@@ -81,11 +81,11 @@ func (r *Report) printShape(b *strings.Builder, s Shape) {
 	fmt.Fprintf(b, "\n%s, after idleness of\n", s)
 	t := table.Table{{""}}
 	for _, idle := range r.Plan.Idles {
-		t[0] = append(t[0], fmt.Sprint(idle))
+		t[0] = append(t[0], seconds(idle))
 	}
 	t[0] = append(t[0], "requests each")
 	for _, o := range r.Plan.origins() {
-		t = append(t, []string{fmt.Sprintf("%s, origin closes after %s", schemeName(o.TLS), o.Closes), ""})
+		t = append(t, []string{fmt.Sprintf("%s, origin closes after %s", schemeName(o.TLS), seconds(o.Closes)), ""})
 		for _, w := range append([]Way{NewConnection}, pooled...) {
 			line := []string{"  " + string(w)}
 			most := 0
@@ -166,7 +166,7 @@ func (r *Report) printPosts(b *strings.Builder) {
 
 func (f *PostsFigures) name() string {
 	if f.Floor {
-		return "warmpool, floor of 1"
+		return "warmpool, floor of 1, has run for a while"
 	}
 	return "warmpool, no floor, nothing learned yet"
 }

@@ -246,3 +246,6 @@ func size(n int) string {
 	}
 	return fmt.Sprintf("%d B", n)
 }
+
+// seconds is a time as people say it who compare it with others.
+func seconds(d time.Duration) string { return fmt.Sprintf("%g s", d.Seconds()) }

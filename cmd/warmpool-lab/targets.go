@@ -47,7 +47,7 @@ func (r *Report) targets() (all []Target) {
 			}
 		}
 		add(s.Max <= burstLast && handshakes == 0,
-			fmt.Sprintf("burst of %d after %s, floor of %d, last answer", r.Plan.Burst, longest, r.Plan.Burst),
+			fmt.Sprintf("burst of %d after %s, floor of %d, last answer", r.Plan.Burst, seconds(longest), r.Plan.Burst),
 			fmt.Sprintf("%.1f, no handshake waited for", burstLast),
 			"median %.2f, max %.2f (%s), %d handshakes waited for, %d bursts", s.Median, s.Max, worst.Cell, handshakes, s.Count)
 	}
@@ -109,7 +109,7 @@ func (c Cell) String() string {
 	if c.Shape.Up {
 		direction = "up"
 	}
-	return fmt.Sprintf("%s, closes after %s, %s, idle %s", schemeName(c.Origin.TLS), c.Origin.Closes, direction, c.Idle)
+	return fmt.Sprintf("%s, closes after %s, %s, idle %s", schemeName(c.Origin.TLS), seconds(c.Origin.Closes), direction, seconds(c.Idle))
 }
 
 func schemeName(tls bool) string {

@@ -59,6 +59,7 @@ type Figures struct {
 	LateMedian time.Duration `json:"late_median_ns"`
 	LateP99    time.Duration `json:"late_p99_ns"`
 	LateMax    time.Duration `json:"late_max_ns"`
+	OnTime     float64       `json:"on_time"` // share that was no later than a millisecond
 }
 
 func newWay(s Setting) *way {
@@ -125,6 +126,7 @@ func (w *way) due() (at instant, ok bool) {
 func (w *way) report() Figures {
 	f := w.figures
 	f.LateMedian, f.LateP99, f.LateMax = w.late.quantile(0.50), w.late.quantile(0.99), w.late.max
+	f.OnTime = w.late.share(time.Millisecond)
 	return f
 }
 
@@ -157,4 +159,17 @@ func (l *lateness) quantile(q float64) time.Duration {
 		}
 	}
 	return 0
+}
+
+// share is how many of all were no later than d, a multiple of lateStep; 1 when
+// there was nothing.
+func (l *lateness) share(d time.Duration) float64 {
+	if l.total == 0 {
+		return 1
+	}
+	var seen int64
+	for _, n := range l.counts[:d/lateStep] {
+		seen += n
+	}
+	return float64(seen) / float64(l.total)
 }

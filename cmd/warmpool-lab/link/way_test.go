@@ -134,7 +134,7 @@ func TestLatenessIsCountedPerPacket(t *testing.T) {
 		w.left(ms + late)
 	}
 	f := w.report()
-	if f.Packets != 100 || f.Bytes != 1000 || f.LateMedian != 60*time.Microsecond || f.LateP99 != 60*time.Microsecond || f.LateMax != 15*ms {
+	if f.Packets != 100 || f.Bytes != 1000 || f.LateMedian != 60*time.Microsecond || f.LateP99 != 60*time.Microsecond || f.LateMax != 15*ms || f.OnTime != 0.99 {
 		t.Errorf("figures %+v", f)
 	}
 }
