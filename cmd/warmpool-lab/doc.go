@@ -50,4 +50,3 @@
 // Exit code 0: measured, or skipped where Linux, root or /dev/net/tun is lacking.
 // 1: it failed, or warmpool failed a request. 2: bad usage.
 package main
-

@@ -43,12 +43,12 @@ func (l *lab) haproxyConfig(socket string, slots []Slot) []byte {
 }
 
 // nginxHead has one worker, since each has pools of its own, and passes bodies on
-// as they come.
+// as they come. The worker is the process itself: one of a master's would outlive
+// a run that is killed.
 const nginxHead = `daemon off;
-user root;
+master_process off;
 pid %[1]s/nginx.pid;
 error_log stderr error;
-worker_processes 1;
 worker_rlimit_nofile 10000;
 events { worker_connections 5000; }
 http {
