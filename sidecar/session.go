@@ -73,7 +73,7 @@ func sessionHandler(srv any, stream grpc.ServerStream) error {
 	se.mu.room = sync.NewCond(&se.mu.Mutex)
 	se.mu.calls = make(map[uint64]*sessionCall)
 	if !s.sessions.add(se) {
-		return status.Error(codes.Unavailable, "the sidecar is shutting down")
+		return s.refusal(&shuttingDown, nil)
 	}
 	defer s.sessions.remove(se)
 	return se.serve()
@@ -185,7 +185,7 @@ func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem
 	case duplicate:
 		failure = sessionFailure("there is a call with this id already; it goes on")
 	case se.mu.draining:
-		failure = &pool.Error{Reason: pool.ReasonDraining, Delivery: pool.DeliveryNotSent, Detail: "the sidecar is shutting down"}
+		failure = &shuttingDown
 	}
 	if failure != nil {
 		se.refuse(id, failure, message, duplicate)
@@ -210,6 +210,9 @@ func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem
 		c.end(nil, refused)
 	}
 }
+
+// shuttingDown refuses a call, or a session as a whole.
+var shuttingDown = pool.Error{Reason: pool.ReasonDraining, Delivery: pool.DeliveryNotSent, Detail: "the sidecar is shutting down"}
 
 func (se *session) full() bool {
 	return (se.mu.unsent >= se.limit || len(se.mu.out) >= maxUnsent) && !se.mu.gone

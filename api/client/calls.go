@@ -45,17 +45,17 @@ type calls struct {
 type call struct {
 	request []byte        // encoded
 	done    chan struct{} // receives once, when the call is over
-	written chan struct{} // closed when the request was handed to gRPC; nil: nobody wants to know
 	reply   []byte        // encoded; once done
 	failure *Failure      // once done; its own
 
 	// Under the calls' lock:
 
-	session    *session  // it was handed to; nil: it is in the queue, or over
-	id         uint64    // in the session
-	since      time.Time // it has waited since
-	returned   time.Time // it first came back from a session; zero: it has not
-	again      bool      // it was refused once and goes again
+	written    chan struct{} // closed when the request was handed to gRPC; nil: nobody wants to know
+	session    *session      // it was handed to; nil: it is in the queue, or over
+	id         uint64        // in the session
+	since      time.Time     // it has waited since
+	returned   time.Time     // it first came back from a session; zero: it has not
+	again      bool          // it was refused once and goes again
 	queued     bool
 	next, prev *call // in the queue
 }
@@ -104,13 +104,14 @@ func (s *calls) roundTrip(p *plan, request []byte) ([]byte, *Failure) {
 func (s *calls) share(p *plan, request []byte) ([]byte, *Failure) {
 	c := newCall(request)
 	defer c.recycle()
+	var written chan struct{}
 	if p.trace != nil {
-		c.written = make(chan struct{})
+		written = make(chan struct{})
+		c.written = written
 	}
 	if failure := s.enqueue(c); failure != nil {
 		return nil, failure
 	}
-	written := c.written
 	for {
 		select {
 		case <-c.done:

@@ -36,6 +36,8 @@ func shortDir(t testing.TB) string {
 
 // house is a sidecar that runs in this process, on a socket in dir.
 type house struct {
+	*sidecar.Sidecar
+
 	socket string
 	stop   context.CancelFunc
 	done   chan error
@@ -56,7 +58,7 @@ func startWith(t testing.TB, cfg *warmpoolv1.Config) *house {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	h := &house{socket: s.Addrs().Data[0], stop: stop, done: make(chan error, 1)}
+	h := &house{Sidecar: s, socket: s.Addrs().Data[0], stop: stop, done: make(chan error, 1)}
 	go func() {
 		h.done <- s.Serve(ctx)
 		close(h.done)
@@ -91,8 +93,11 @@ func web(t testing.TB, h http.HandlerFunc) *warmpoolv1.Upstream {
 	t.Helper()
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
-	return &warmpoolv1.Upstream{Name: "web", Url: s.URL}
+	return at(s.URL)
 }
+
+// at is an upstream named web at a URL.
+func at(url string) *warmpoolv1.Upstream { return &warmpoolv1.Upstream{Name: "web", Url: url} }
 
 // dial makes a client that lives as long as the test.
 func dial(t testing.TB, target string, options ...client.Option) *client.Client {

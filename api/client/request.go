@@ -117,8 +117,17 @@ func (p *plan) place() place {
 // failed is f as it is given out.
 func (p *plan) failed(f *Failure) *Failure {
 	f.idempotent = p.idempotent
+	if f.Reason == warmpoolv1.Reason_REASON_DEADLINE_EXCEEDED {
+		if deadline, ok := p.ctx.Deadline(); ok && time.Until(deadline) <= answerTime {
+			<-p.ctx.Done() // the sidecar was told a little less: callers look at their context as well
+		}
+	}
 	return f
 }
+
+// answerTime is how much earlier than the caller's deadline a sidecar's ends, at
+// most.
+const answerTime = 5 * time.Millisecond
 
 // timeAllowed is how long the sidecar may take: a little less than the context, so
 // that its answer, which knows what became of the request, is here before the
@@ -129,7 +138,7 @@ func (p *plan) timeAllowed() time.Duration {
 		return 0
 	}
 	left := time.Until(deadline)
-	return max(left-min(left/50, 5*time.Millisecond), time.Nanosecond)
+	return max(left-min(left/50, answerTime), time.Nanosecond)
 }
 
 // bodyLength is the number of bytes in a request's body: 0 for none, -1 for
@@ -142,6 +151,15 @@ func bodyLength(req *http.Request) int64 {
 		return -1
 	}
 	return req.ContentLength
+}
+
+// rarelyBodied reports whether a body of unknown length is likely to be none.
+func rarelyBodied(method string) bool {
+	switch method {
+	case "", "GET", "HEAD", "OPTIONS", "DELETE", "PROPFIND", "SEARCH":
+		return true
+	}
+	return false
 }
 
 // idempotent reports whether a method may be carried out twice (RFC 9110, 9.2.2).

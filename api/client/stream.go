@@ -78,8 +78,12 @@ func (c *Client) streamOnce(p *plan, body io.ReadCloser, held []byte) (response 
 	}
 	if body != nil {
 		x.upload = newUpload(x, body)
+		if x.upload.isEmpty() {
+			x.upload.close()
+			x.upload, p.length = nil, 0
+		}
 	}
-	if err := x.sendHead(held, body == nil); err == nil {
+	if err := x.sendHead(held, x.upload == nil); err == nil {
 		x.delivery = warmpoolv1.Delivery_DELIVERY_UNKNOWN
 		p.wroteHeaders()
 		if x.upload != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"google.golang.org/grpc/mem"
@@ -27,6 +28,57 @@ type upload struct {
 	body     io.ReadCloser
 	once     sync.Once
 	failure  atomic.Pointer[Failure] // why the body could not be sent
+	first    chan piece              // the body's beginning, read ahead; nil: it was not
+}
+
+// piece is what one Read of a body gave.
+type piece struct {
+	block *[]byte // from messages
+	err   error
+}
+
+// firstWait is how long a body that is probably empty may take to show that it is
+// not; http.Transport waits as long.
+const firstWait = 200 * time.Millisecond
+
+// isEmpty looks whether there is a body at all, where its length is unknown and the
+// method rarely has one: the request then goes without one. A body that takes its
+// time is one.
+func (u *upload) isEmpty() bool {
+	p := u.exchange.plan
+	if p.length >= 0 || !rarelyBodied(p.req.Method) {
+		return false
+	}
+	u.first = make(chan piece, 1)
+	go func() { u.first <- u.read() }()
+	timer := time.NewTimer(firstWait)
+	defer timer.Stop()
+	select {
+	case first := <-u.first:
+		u.first <- first // whatever else it is, upload finds out
+		return len(*first.block) == 0 && errors.Is(first.err, io.EOF)
+	case <-timer.C:
+	case <-u.exchange.ctx.Done():
+	}
+	return false
+}
+
+// read reads the next piece of the body.
+func (u *upload) read() (p piece) {
+	p.block = messages.Get(uploadBlock)
+	n, err := u.body.Read(*p.block)
+	*p.block, p.err = (*p.block)[:n], err
+	return p
+}
+
+// next is the next piece of the body.
+func (u *upload) next() piece {
+	if u.first == nil {
+		return u.read()
+	}
+	first := <-u.first
+	u.first = nil
+	return first
 }
 
 func newUpload(x *exchange, body io.ReadCloser) *upload {
@@ -60,13 +112,12 @@ func (u *upload) send() *Failure {
 	x := u.exchange
 	length := x.plan.length
 	for sent := int64(0); ; {
-		block := messages.Get(uploadBlock)
-		n, err := u.body.Read(*block)
-		*block = (*block)[:n]
+		next := u.next()
+		n, err := len(*next.block), next.err
 		sent += int64(n)
 		if n == 0 || length >= 0 && sent > length {
-			messages.Put(block)
-		} else if x.stream.SendMsg(dataMessage{block}) != nil {
+			messages.Put(next.block)
+		} else if x.stream.SendMsg(dataMessage{next.block}) != nil {
 			return nil
 		}
 		switch {
