@@ -40,8 +40,12 @@ type admission struct {
 	active    int
 	closings  int                // of the active ones, those whose last exchange is under way and says so
 	busy      map[*slot]struct{} // the active connections, where pipelining is on
+	replacing
 
+	gate        gate         // whether requests are let through
+	resumeAt    instant      // when a pause ends by itself; 0: it does not
 	draining    bool         // requests are still served, connections are not kept
+	ending      bool         // draining for good
 	refusal     Reason       // not ReasonNone: every request is refused for it
 	connected   bool         // a dial has succeeded since the upstream exists
 	failing     bool         // the newest dials failed, and none has succeeded since
@@ -61,6 +65,7 @@ type endpoint struct {
 	dialing      int
 	total        int
 	gone         bool      // no longer one of the upstream's addresses
+	moved        bool      // gone, and one of another origin: its connections serve until they are replaced
 	fails        int       // rounds of failed dials in a row
 	spoils       bool      // it closed connections unused: a dial's success ends its fails no more, only a connection that serves or lasts
 	retryAt      instant   // no dial before, after a failure
@@ -89,8 +94,13 @@ type slot struct {
 	tcp       tcpSample     // what the kernel said of its TCP
 	sampled   instant       // when; 0: it never did
 	own       window        // this side's congestion window
-	conn      *conn         // the connection itself; nil while dialing. Never used here
-	target    *target       // what it is dialed for. Never used here
+	condemned CloseReason   // it goes as soon as it is free; CloseNone: it need not
+
+	generation uint32 // see replacing
+
+	conn   *conn   // the connection itself; nil while dialing. Never used here
+	number uint64  // its id in the pool. Never used here
+	target *target // what it is dialed for. Never used here
 }
 
 type slotState uint8
@@ -120,8 +130,9 @@ type dialFailure struct {
 // order is something the driver must do, outside the lock.
 type order struct {
 	kind    orderKind
-	slot    *slot        // dial, retire
-	ticket  *ticket      // refuse
+	slot    *slot        // dial, retire, begin
+	ticket  *ticket      // refuse, begin
+	at      instant      // begin: now
 	reason  Reason       // refuse
 	failure *dialFailure // refuse, when dialing failed
 	state   *State       // refuse, when the queue was the cause
@@ -135,6 +146,7 @@ const (
 	orderRefuse
 	orderRetire
 	orderHasten // those that retire: a request waits for their place
+	orderBegin  // a request that waited has a connection that was idle
 )
 
 // ask admits a request. The slot it returns is the request's; with nil the
@@ -144,12 +156,17 @@ func (a *admission) ask(t *ticket, now instant) *slot {
 		a.refuse(t, order{reason: a.refusal})
 		return nil
 	}
-	if !t.fresh {
+	if a.shuts(t) {
+		a.refuse(t, order{reason: ReasonDraining})
+		return nil
+	}
+	paused := a.gate == gatePaused
+	if !t.fresh && !paused {
 		if s := a.takeIdle(t, now); s != nil {
 			return s
 		}
 	}
-	if a.hopeless(now) && !a.dialable(now) {
+	if !paused && a.hopeless(now) && !a.dialable(now) {
 		a.refuse(t, order{reason: a.failure.reason, failure: a.failure})
 		return nil
 	}
@@ -164,7 +181,7 @@ func (a *admission) ask(t *ticket, now instant) *slot {
 		a.waiting.pushBack(t)
 	}
 	a.pump(now)
-	if t.pipelinable && a.waiting.last == t && a.waiting.len == a.dialing+1 { // nobody else waits without a dial
+	if t.pipelinable && !paused && a.waiting.last == t && a.waiting.len == a.dialing+1 { // nobody else waits without a dial
 		if s := a.pipeline(now); s != nil {
 			a.waiting.remove(t)
 			a.begin(s, t, now)
@@ -173,7 +190,11 @@ func (a *admission) ask(t *ticket, now instant) *slot {
 	}
 	if !t.again && a.waiting.len-a.dialing > a.policy.MaxWaiting {
 		a.waiting.remove(t)
-		a.refuse(t, order{reason: ReasonQueueFull, state: a.state(0)})
+		full := order{reason: ReasonQueueFull, state: a.state(0)}
+		if paused {
+			full.reason = ReasonUpstreamPaused
+		}
+		a.refuse(t, full)
 		return nil
 	}
 	a.remind(t.giveUp)
@@ -200,6 +221,7 @@ func (a *admission) dialed(s *slot, now instant) *ticket {
 		a.proven(s.endpoint)
 	}
 	s.opened, s.expires = now, a.expiry(now)
+	a.arrived(s)
 	t := a.offer(s, now)
 	a.pump(now)
 	return t
@@ -210,6 +232,7 @@ func (a *admission) dialFailed(s *slot, f *dialFailure, now instant) {
 	a.dialing--
 	s.endpoint.dialing--
 	a.forget(s)
+	a.missed(s)
 	a.failed(f, now)
 	a.penalise(s, now)
 	a.refuseHopeless(now)
@@ -238,6 +261,7 @@ func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
 	}
 	if why := a.spent(s, now); why != CloseNone {
 		s.state = slotRetiring
+		a.left(s, why)
 		return nil, why
 	}
 	return a.offer(s, now), CloseNone
@@ -249,8 +273,10 @@ func (a *admission) lost(s *slot, why CloseReason, now instant) {
 	switch s.state {
 	case slotIdle:
 		a.dropIdle(s)
+		a.left(s, why)
 	case slotActive:
 		a.rest(s)
+		a.left(s, why)
 	case slotLost:
 		return
 	}
@@ -272,6 +298,7 @@ func (a *admission) lost(s *slot, why CloseReason, now instant) {
 // connections that are spent retire, postponed dials are made.
 func (a *admission) tick(now instant) {
 	a.due = 0
+	a.resumeDue(now)
 	for t := a.waiting.first; t != nil; {
 		next := t.next
 		if t.giveUp > 0 && t.giveUp <= now {
@@ -302,6 +329,9 @@ func (a *admission) tick(now instant) {
 func (a *admission) resolved(addrs []netip.AddrPort, now instant) {
 	known := make(map[netip.AddrPort]*endpoint, len(a.endpoints))
 	for _, e := range a.endpoints {
+		if e.moved {
+			continue
+		}
 		known[e.addr] = e
 		e.gone = true
 	}
@@ -315,7 +345,7 @@ func (a *admission) resolved(addrs []netip.AddrPort, now instant) {
 		}
 	}
 	for _, e := range a.endpoints {
-		if e.gone {
+		if e.gone && !e.moved {
 			for _, s := range slices.Clone(e.idle) {
 				a.retire(s, CloseEndpointGone)
 			}
@@ -333,6 +363,8 @@ func (a *admission) timeout(t *ticket, now instant) order {
 	switch {
 	case t.deadline > 0 && t.deadline <= now:
 		o.reason = ReasonDeadlineExceeded
+	case a.gate == gatePaused:
+		o.reason = ReasonUpstreamPaused
 	case a.failing && (a.idle+a.active == 0 || a.failure.reason == ReasonNoLocalPort):
 		o.reason, o.failure = a.failure.reason, a.failure
 	}
@@ -342,7 +374,7 @@ func (a *admission) timeout(t *ticket, now instant) order {
 // unresolved reports that the upstream's host could not be resolved. What is
 // known stays in use; only an upstream without any address refuses.
 func (a *admission) unresolved(f *dialFailure, now instant) {
-	if len(a.endpoints) > 0 {
+	if slices.ContainsFunc(a.endpoints, func(e *endpoint) bool { return !e.moved }) {
 		return
 	}
 	a.failed(f, now)
@@ -352,15 +384,8 @@ func (a *admission) unresolved(f *dialFailure, now instant) {
 // shut refuses what waits and all that will come, and retires what is idle.
 func (a *admission) shut(why Reason) {
 	a.refusal = why
-	for t := a.waiting.first; t != nil; t = a.waiting.first {
-		a.waiting.remove(t)
-		a.refuse(t, order{reason: why})
-	}
-	for _, e := range a.endpoints {
-		for _, s := range slices.Clone(e.idle) {
-			a.retire(s, CloseDrain)
-		}
-	}
+	a.turnAway(why)
+	a.retireIdle(a.parting())
 }
 
 // takeIdle makes the best idle connection active: of two endpoints drawn by
@@ -412,7 +437,7 @@ func (a *admission) idleEndpoint() *endpoint {
 // offer gives s to the first waiting request whose deadline has not passed, or
 // makes it idle. To send a request that is too late would cost the connection.
 func (a *admission) offer(s *slot, now instant) *ticket {
-	for t := a.waiting.first; t != nil; t = a.waiting.first {
+	for t := a.waiting.first; t != nil && a.gate != gatePaused; t = a.waiting.first {
 		a.waiting.remove(t)
 		if t.deadline > 0 && t.deadline <= now { // the tick that should have said so is late
 			a.refuse(t, a.timeout(t, now))
@@ -427,8 +452,10 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 	a.idle++
 	switch {
 	case a.refusal != ReasonNone, a.draining:
-		a.retire(s, CloseDrain)
-	case s.endpoint.gone:
+		a.retire(s, a.parting())
+	case s.condemned != CloseNone:
+		a.retire(s, s.condemned)
+	case s.endpoint.gone && !s.endpoint.moved:
 		a.retire(s, CloseEndpointGone)
 	case a.surplus() > 0:
 		a.retire(s, CloseSurplus)

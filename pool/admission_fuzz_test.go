@@ -135,10 +135,36 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 				d.shut(ReasonDraining)
 				d.settled()
 			}
+		case 5:
+			fuzzOperator(d, about)
+		case 6:
+			if id, ok := pick(slotDialing, slotIdle, slotActive, slotRetiring); ok {
+				d.discard(d.slots[id], CloseByOperator)
+				d.settled()
+			}
 		case 4:
 			d.changes(fuzzedPolicy([6]byte{byte(n), byte(about), byte(n + about), byte(n * about), byte(about ^ n)}))
 		}
 	}
+}
+
+// fuzzOperator plays what an operator may do.
+func fuzzOperator(d *decisions, about int) {
+	switch about / 8 % 8 {
+	case 0:
+		d.pause(0, d.now)
+	case 1:
+		d.pause(d.now+time.Duration(about)*time.Millisecond, d.now)
+	case 2, 3:
+		d.resume(d.now)
+	case 4:
+		d.empty(d.now)
+	case 5, 6:
+		d.reconnect(d.now)
+	case 7:
+		d.moved(d.now)
+	}
+	d.settled()
 }
 
 // finishAll ends what is under way until nothing is, and expects that every

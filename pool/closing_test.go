@@ -79,7 +79,7 @@ func TestClosingHalfClosesWhatIsIdleAndDoesNotWaitLongForIt(t *testing.T) {
 		if err, took := closed(); err != nil || took != time.Second {
 			t.Errorf("closing took %v and says %v", took, err)
 		}
-		r.closed(pool.CloseDrain, 2)
+		r.closed(pool.CloseShutdown, 2)
 	})
 }
 

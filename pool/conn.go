@@ -77,7 +77,7 @@ const (
 )
 
 func newConn(u *Upstream, s *slot, nc net.Conn, n *noticer, d dialTimes) *conn {
-	c := &conn{id: u.pool.ids.Add(1), opened: u.pool.now(), upstream: u, slot: s, nc: nc, notice: n, dialed: d}
+	c := &conn{id: s.number, opened: u.pool.now(), upstream: u, slot: s, nc: nc, notice: n, dialed: d}
 	c.ports.endpoint = s.endpoint.addr
 	if local, ok := nc.LocalAddr().(*net.TCPAddr); ok {
 		c.local = netip.AddrPortFrom(local.AddrPort().Addr().Unmap(), uint16(local.Port))
@@ -334,6 +334,13 @@ func (c *conn) linger(why CloseReason) {
 	c.upstream.remind(at)
 }
 
+// reason is why the connection ended, or is about to.
+func (c *conn) reason() CloseReason {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.life.reason
+}
+
 // ending is how a connection ended.
 type ending struct {
 	why       CloseReason
@@ -411,7 +418,7 @@ func closeForFailure(r Reason) CloseReason {
 	case ReasonCancelled:
 		return CloseCancelled
 	case ReasonDraining:
-		return CloseDrain
+		return CloseShutdown
 	default:
 		return CloseInternal
 	}

@@ -99,6 +99,8 @@ func (d *decisions) settled() {
 			d.note("retire %d: %v", o.slot.id, o.close)
 		case orderHasten:
 			d.note("hasten")
+		case orderBegin:
+			d.granted(o.ticket, o.slot)
 		case orderRefuse:
 			d.note("refuse %s: %v%s", d.names[o.ticket], o.reason, numbers(o.state))
 			d.over(o.ticket)
@@ -287,6 +289,21 @@ func (d *decisions) check() {
 
 	must(d.policy.PipelineDepth == 1 || len(d.busy) == active, "%d connections are listed as active, there are %d", len(d.busy), active)
 
+	old, former := 0, 0
+	for _, s := range d.slots {
+		switch {
+		case !d.outdated(s):
+		case s.state == slotDialing:
+			former++
+		case s.state == slotIdle, s.state == slotActive:
+			old++
+		}
+	}
+	must(d.old == old && d.former == former, "counted %d old and %d former, there are %d and %d", d.old, d.former, old, former)
+	must(d.credit <= d.old, "%d of %d old connections may go", d.credit, d.old)
+	must(d.credit <= 0 || d.draining || !slices.ContainsFunc(d.endpoints, func(e *endpoint) bool { return slices.ContainsFunc(e.idle, d.outdated) }),
+		"an old connection may go and is idle")
+
 	known := 0
 	for _, e := range d.endpoints {
 		c := per[e]
@@ -294,7 +311,7 @@ func (d *decisions) check() {
 		must(e.total == c.total && e.dialing == c.dialing && e.active == c.active, "%s counted %d, %d dialing, %d active; there are %+v",
 			endpointName(e.addr), e.total, e.dialing, e.active, c)
 		must(!e.gone || e.total > 0, "%s is gone and kept", endpointName(e.addr))
-		must(!e.gone || len(e.idle) == 0, "%s is gone and has idle connections", endpointName(e.addr))
+		must(!e.gone || e.moved || len(e.idle) == 0, "%s is gone and has idle connections", endpointName(e.addr))
 		for i, s := range e.idle {
 			must(s.state == slotIdle && s.endpoint == e, "%s lists connection %d as idle", endpointName(e.addr), s.id)
 			must(i == 0 || e.idle[i-1].idleSince <= s.idleSince, "%s has its idle connections out of order", endpointName(e.addr))
@@ -312,7 +329,7 @@ func (d *decisions) checkQueue(must func(bool, string, ...any)) {
 		waiting++
 		must(t.queued && t.prev == before, "the queue's links are torn")
 		must(d.names[t] != "", "a request that has ended waits")
-		must(t.fresh || d.idle == 0, "%s waits while %d are idle", d.names[t], d.idle)
+		must(t.fresh || d.idle == 0 || d.gate == gatePaused, "%s waits while %d are idle", d.names[t], d.idle)
 	}
 	must(d.waiting.last == before && d.waiting.len == waiting, "the queue counts %d, %d wait", d.waiting.len, waiting)
 	carried := 0
@@ -346,7 +363,7 @@ func (d *decisions) checkDue(must func(bool, string, ...any)) {
 		}
 	}
 	if d.refusal != ReasonNone || d.dialing >= d.policy.MaxDialing || d.total >= d.policy.Max ||
-		d.waiting.len <= d.dialing && d.total >= d.policy.Warm {
+		d.wanting() <= d.dialing && d.owed() <= d.dialing-d.former && (d.total >= d.policy.Warm || d.draining) {
 		return
 	}
 	for _, e := range d.endpoints {

@@ -29,15 +29,16 @@ func (a *admission) pump(now instant) {
 	if a.refusal != ReasonNone {
 		return
 	}
-	for a.waiting.len > a.dialing || a.total < a.policy.Warm && !a.draining {
+	a.makeWay()
+	for a.wanting() > a.dialing || a.owed() > a.dialing-a.former || a.total < a.policy.Warm && !a.draining {
 		if a.dialing >= a.policy.MaxDialing {
 			return
 		}
 		if a.total >= a.policy.Max {
-			if a.waiting.len > a.dialing+a.retiring() {
+			if a.wanting() > a.dialing+a.retiring() {
 				a.makeRoom()
 			}
-			if a.waiting.len > a.dialing && a.retiring() > 0 {
+			if a.wanting() > a.dialing && a.retiring() > 0 {
 				a.orders = append(a.orders, order{kind: orderHasten})
 			}
 			return
@@ -47,7 +48,7 @@ func (a *admission) pump(now instant) {
 			return
 		}
 		a.nextID++
-		s := &slot{id: a.nextID, endpoint: e, round: e.fails}
+		s := &slot{id: a.nextID, endpoint: e, round: e.fails, generation: a.generation}
 		a.dialing++
 		e.dialing++
 		a.total++
@@ -131,7 +132,7 @@ func (a *admission) hopeless(now instant) bool {
 
 // refuseHopeless tells those who wait that no connection can be made.
 func (a *admission) refuseHopeless(now instant) {
-	if a.dialing > 0 || !a.hopeless(now) {
+	if a.dialing > 0 || a.gate == gatePaused || !a.hopeless(now) {
 		return
 	}
 	for t := a.waiting.first; t != nil; t = a.waiting.first {

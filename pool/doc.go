@@ -10,7 +10,7 @@
 //
 //	upstream.go   Do, submit         the request is checked and asks for a connection
 //	admission.go  ask                an idle one, or dial, or wait, or refuse
-//	              (dialing.go, lifetime.go, pipelining.go, changing.go: its further decisions)
+//	              (dialing.go, lifetime.go, pipelining.go: its further decisions)
 //	dial.go       dial               TCP and TLS, when one is dialed; resolve.go keeps the addresses
 //	conn.go       start              the exchange begins on it
 //	writer.go     enqueue, flush     the request leaves, in the goroutine that brought it
@@ -40,7 +40,9 @@
 //
 // An upstream's policy is immutable and exchanged as a whole (update.go). An
 // attempt keeps the one that it began with, a connection the one that it was
-// dialed for; the decisions take another one as an event like any other.
+// dialed for; the decisions take another one as an event like any other
+// (changing.go). What an operator does is in operate.go: to pause and to drain
+// (gate.go decides), to replace connections and to end one (replacing.go).
 //
 // # Locks
 //

@@ -149,6 +149,9 @@ func (x *Exchange) long() bool { return !x.inline && !x.withholds() }
 // forgetting what an earlier attempt read.
 func (x *Exchange) begin(c *conn, now instant) {
 	x.conn, x.policy = c, c.upstream.policy()
+	if host := c.slot.target.origin.hostport; host != x.head.Host {
+		x.head.SetHost(host)
+	}
 	x.attempts++
 	if x.wantReceipt {
 		x.account(c, now)

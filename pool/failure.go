@@ -25,8 +25,14 @@ func (x *Exchange) refuse(o order) {
 		detail, cause = "the deadline passed while the request waited for a connection", os.ErrDeadlineExceeded
 	case ReasonUpstreamDeleted:
 		detail = "the upstream was removed"
+	case ReasonUpstreamPaused:
+		detail = fmt.Sprintf("it is paused, and the request could wait no longer (max_wait is %s, max_waiting %d)",
+			x.upstream.policy().MaxWait, x.upstream.policy().MaxWaiting)
 	case ReasonDraining:
-		detail = "the pool is shutting down"
+		detail = "it is drained and takes nothing new"
+		if x.upstream.ending() {
+			detail = "the pool is shutting down"
+		}
 	default:
 		if o.failure != nil {
 			detail, cause, at = o.failure.detail, o.failure.err, o.failure.endpoint
@@ -76,8 +82,8 @@ func (x *Exchange) unanswered(closed CloseReason) *Error {
 		return e
 	case x.deadline > 0 && now >= x.deadline:
 		return x.failure(ReasonDeadlineExceeded, d, "the deadline passed before the response was complete", os.ErrDeadlineExceeded)
-	case closed == CloseDrain:
-		return x.failure(ReasonDraining, d, "the pool was closed before the response was complete", nil)
+	case cuts[closed] != "":
+		return x.cut(closed, d)
 	}
 	return x.failure(ReasonConnectionClosed, d, fmt.Sprintf("the connection ended (%s) with another exchange on it", closed), nil)
 }
@@ -99,8 +105,8 @@ func (x *Exchange) readFailure(closed CloseReason, started bool, err error, pars
 		return x.failure(ReasonResponseTimeout, d, fmt.Sprintf("no final response head within timeouts.response_head (%s)", x.policy.ResponseHeadTimeout), nil)
 	case CloseBodyTimeout:
 		return x.failure(ReasonBodyTimeout, d, fmt.Sprintf("a body stood still for timeouts.body_idle (%s)", x.policy.BodyIdleTimeout), nil)
-	case CloseDrain:
-		return x.failure(ReasonDraining, d, "the pool was closed before the response was complete", nil)
+	case CloseShutdown, CloseDrain, CloseReconnect, CloseByOperator, CloseUpstreamDeleted:
+		return x.cut(closed, d)
 	}
 	if pe, ok := errors.AsType[*h1.ParseError](parsed); ok {
 		switch pe.Kind {
@@ -121,6 +127,25 @@ func (x *Exchange) readFailure(closed CloseReason, started bool, err error, pars
 	default:
 		return x.failure(ReasonConnectionReset, d, "the connection broke before the upstream answered", err)
 	}
+}
+
+// cuts is what ends connections with exchanges on them because the operator will
+// have it so.
+var cuts = [closeReasonCount]string{
+	CloseShutdown:        "the pool was closed",
+	CloseDrain:           "the upstream was drained",
+	CloseReconnect:       "the upstream's connections were replaced",
+	CloseByOperator:      "its connection was closed by an operator",
+	CloseUpstreamDeleted: "the upstream was removed",
+}
+
+// cut words the failure of an exchange that was under way then.
+func (x *Exchange) cut(closed CloseReason, d Delivery) *Error {
+	reason := ReasonDraining
+	if closed == CloseUpstreamDeleted {
+		reason = ReasonUpstreamDeleted
+	}
+	return x.failure(reason, d, cuts[closed]+" before the response was complete", nil)
 }
 
 func cause(err, parsed error) error {

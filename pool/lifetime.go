@@ -101,18 +101,6 @@ func (a *admission) closing(s *slot, now instant) bool {
 	return true
 }
 
-// drain prepares for the end: what is idle retires, and when there are no fewer
-// connections than requests that wait, each one's next exchange is its last and
-// says so, so that the upstream closes first and keeps the TIME_WAIT.
-func (a *admission) drain() {
-	a.draining = true
-	for _, e := range a.endpoints {
-		for _, s := range slices.Clone(e.idle) {
-			a.retire(s, CloseDrain)
-		}
-	}
-}
-
 // idleUntil is when stale will first say so.
 func (a *admission) idleUntil(s *slot, now instant) instant {
 	until := s.expires
@@ -143,8 +131,12 @@ func (a *admission) mayIdle(s *slot, now instant) (limit time.Duration, source I
 func (a *admission) spent(s *slot, now instant) CloseReason {
 	switch {
 	case a.refusal != ReasonNone, a.draining && a.waiting.len == 0:
-		return CloseDrain
-	case s.endpoint.gone:
+		return a.parting()
+	case s.condemned != CloseNone:
+		return s.condemned
+	case a.outdated(s) && a.mayGo():
+		return CloseReconnect
+	case s.endpoint.gone && !s.endpoint.moved:
 		return CloseEndpointGone
 	case s.expires > 0 && now >= s.expires:
 		return CloseMaxLifetime
@@ -163,9 +155,21 @@ func (a *admission) lastExchange(s *slot, more int) bool {
 		s.allowed > 0 && s.exchanges+more >= s.allowed
 }
 
+// discard lets s go as soon as it carries nothing.
+func (a *admission) discard(s *slot, why CloseReason) {
+	switch s.state {
+	case slotIdle:
+		a.retire(s, why)
+	case slotDialing, slotActive:
+		s.condemned = why
+	case slotRetiring, slotLost:
+	}
+}
+
 // retire takes an idle connection out of use and orders it closed.
 func (a *admission) retire(s *slot, why CloseReason) {
 	a.dropIdle(s)
+	a.left(s, why)
 	s.state = slotRetiring
 	a.orders = append(a.orders, order{kind: orderRetire, slot: s, close: why})
 }

@@ -13,7 +13,7 @@ const pipelinePenalty = time.Minute
 // asked again until it has none: requests that waited leave together.
 func (a *admission) follow(s *slot, now instant) *ticket {
 	t := a.waiting.first
-	if t == nil || !t.pipelinable || !a.pipelines(s, now) {
+	if t == nil || a.gate == gatePaused || !t.pipelinable || !a.pipelines(s, now) {
 		return nil
 	}
 	a.waiting.remove(t)
@@ -40,7 +40,7 @@ func (a *admission) pipeline(now instant) *slot {
 // before, nothing on it must be alone, the depth is not reached, and it is not
 // about to be retired (RFC 9112, 9.3.2).
 func (a *admission) pipelines(s *slot, now instant) bool {
-	return s.state == slotActive && s.exchanges > 0 && !s.alone &&
+	return s.state == slotActive && s.exchanges > 0 && !s.alone && s.condemned == CloseNone && !a.outdated(s) &&
 		s.inflight < a.policy.PipelineDepth &&
 		now >= s.endpoint.noPipelining && !s.endpoint.gone &&
 		(s.expires == 0 || now < s.expires) && !a.lastExchange(s, s.inflight)

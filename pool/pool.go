@@ -58,6 +58,7 @@ type Pool struct {
 	mu struct {
 		sync.RWMutex
 		upstreams map[string]*Upstream
+		leaving   []*Upstream // being removed
 		closed    bool
 	}
 }
@@ -121,6 +122,13 @@ func shortList(names []string) string {
 	}
 }
 
+// all lists the upstreams, those that are being removed as well.
+func (p *Pool) all() []*Upstream {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return append(slices.Collect(maps.Values(p.mu.upstreams)), p.mu.leaving...)
+}
+
 // Names lists the upstreams' names in order.
 func (p *Pool) Names() []string {
 	p.mu.RLock()
@@ -133,22 +141,27 @@ func (p *Pool) Names() []string {
 func (p *Pool) Remove(ctx context.Context, name string) error {
 	p.mu.Lock()
 	u := p.mu.upstreams[name]
-	delete(p.mu.upstreams, name)
+	if u != nil {
+		delete(p.mu.upstreams, name)
+		p.mu.leaving = append(p.mu.leaving, u)
+	}
 	p.mu.Unlock()
 	if u == nil {
 		_, err := p.Upstream(name)
 		return err
 	}
-	return u.close(ctx, ReasonUpstreamDeleted)
+	err := u.close(ctx, ReasonUpstreamDeleted)
+	p.mu.Lock()
+	p.mu.leaving = slices.DeleteFunc(p.mu.leaving, func(other *Upstream) bool { return other == u })
+	p.mu.Unlock()
+	return err
 }
 
 // Drain prepares for Close while requests are still served: idle connections
 // retire, and each connection's last request says that it is the last, so that
 // the upstream closes first and the TIME_WAIT stays with it.
 func (p *Pool) Drain() {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for _, u := range p.mu.upstreams {
+	for _, u := range p.all() {
 		u.drain()
 	}
 }
@@ -159,8 +172,8 @@ func (p *Pool) Drain() {
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()
 	p.mu.closed = true
-	upstreams := slices.Collect(maps.Values(p.mu.upstreams))
 	p.mu.Unlock()
+	upstreams := p.all()
 	errs := make([]error, len(upstreams))
 	var wg sync.WaitGroup
 	for i, u := range upstreams {

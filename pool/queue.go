@@ -10,6 +10,7 @@ type ticket struct {
 	deadline    instant // the caller's own; 0: none
 	pipelinable bool    // may follow others on a connection, and be followed, before they are answered
 	fresh       bool    // must not have a connection that has been lying idle
+	admitted    bool    // it was let in once: a drain finishes it
 	again       bool    // it had a connection before, and so its turn: goes to the front
 }
 

@@ -31,7 +31,8 @@ const (
 	ReasonResponseTimeout          // the final response head did not arrive in time
 	ReasonBodyTimeout              // the response or request body stopped moving
 	ReasonUpstreamDeleted          // the upstream was removed while the request waited
-	ReasonDraining                 // the pool is shutting down
+	ReasonUpstreamPaused           // the upstream is paused and the request could not wait for it
+	ReasonDraining                 // the upstream is drained, or the pool is shutting down
 	ReasonInternal                 // a defect of the pool itself
 	reasonCount
 )
@@ -41,7 +42,7 @@ var reasonNames = [reasonCount]string{
 	"WAIT_TIMEOUT", "DEADLINE_EXCEEDED", "CANCELLED", "DNS_FAILED", "DIAL_REFUSED", "DIAL_TIMEOUT",
 	"DIAL_FAILED", "NO_LOCAL_PORT", "TLS_FAILED", "CONNECTION_CLOSED", "CONNECTION_RESET", "WRITE_FAILED",
 	"RESPONSE_TRUNCATED", "MALFORMED_RESPONSE", "RESPONSE_TOO_LARGE", "BODY_TOO_LARGE", "RESPONSE_TIMEOUT",
-	"BODY_TIMEOUT", "UPSTREAM_DELETED", "DRAINING", "INTERNAL",
+	"BODY_TIMEOUT", "UPSTREAM_DELETED", "UPSTREAM_PAUSED", "DRAINING", "INTERNAL",
 }
 
 // String is the reason's code: DIAL_REFUSED, MALFORMED_RESPONSE, …
@@ -89,7 +90,11 @@ const (
 	CloseEndpointGone                  // its address is no longer one of the upstream's
 	CloseSurplus                       // gave its place to a connection that was needed more
 	CloseUpgraded                      // the peer switched protocols
-	CloseDrain                         // the upstream is drained or removed, or the pool shuts down
+	CloseReconnect                     // all connections of the upstream are replaced
+	CloseDrain                         // the upstream is drained
+	CloseByOperator                    // it was named to be closed
+	CloseUpstreamDeleted               // its upstream is removed
+	CloseShutdown                      // the pool shuts down
 	CloseInternal                      // a defect of the pool itself
 	closeReasonCount
 )
@@ -99,7 +104,8 @@ var closeReasonNames = [closeReasonCount]string{
 	"OLD_VERSION", "CLOSE_DELIMITED", "AMBIGUOUS_FRAMING", "EXTRA_BYTES", "MALFORMED_RESPONSE", "TOO_LARGE",
 	"TRUNCATED", "CONNECTION_CLOSED", "CONNECTION_RESET", "RESPONSE_TIMEOUT", "BODY_TIMEOUT",
 	"DEADLINE_EXCEEDED", "CANCELLED", "UNSENT_BODY", "IDLE_TIMEOUT", "IDLE_LIMIT", "MAX_LIFETIME",
-	"MAX_REQUESTS", "ENDPOINT_GONE", "SURPLUS", "UPGRADED", "DRAIN", "INTERNAL",
+	"MAX_REQUESTS", "ENDPOINT_GONE", "SURPLUS", "UPGRADED", "RECONNECT", "DRAIN",
+	"CLOSED_BY_OPERATOR", "UPSTREAM_DELETED", "SHUTDOWN", "INTERNAL",
 }
 
 // String is the reason's code: PEER_CLOSED_IDLE, MAX_LIFETIME, …

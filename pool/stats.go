@@ -56,7 +56,8 @@ type ConnectionInfo struct {
 	ID        uint64 // unique within the pool
 	Endpoint  netip.AddrPort
 	Local     netip.AddrPort // the local address; zero: not known
-	State     string         // idle, active, draining or closed
+	State     string         // dialing, idle, active, draining or closed
+	Dialing   time.Duration  // since dialing began, while it is dialed
 	Age       time.Duration  // since it was established
 	Idle      time.Duration  // since its last exchange ended, while idle
 	Exchanges int            // carried so far

@@ -31,8 +31,15 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	pass 1s                time passes, ticks included
 //	late 1s                time passes and the ticks do not come
 //	next                   time passes until the next tick
+//	pause [1s]             requests wait, for a while or until resumed
+//	resume
+//	drain                  the upstream is drained
+//	reconnect              all connections are replaced
+//	moved                  the upstream is another origin
+//	close 1                an operator wants it closed
 //	shut                   the upstream is closed
 //	numbers                the upstream's numbers
+//	replacing              what is left to be replaced
 //	fails e1               rounds of failures in a row
 //
 // Words behind # are remarks.
@@ -153,6 +160,30 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.now += span(args[0])
 	case "next":
 		d.next()
+	case "pause":
+		until := instant(0)
+		if len(args) > 0 {
+			until = d.now + span(args[0])
+		}
+		if !d.pause(until, d.now) {
+			d.note("cannot be paused")
+		}
+		d.settled()
+	case "resume":
+		d.resume(d.now)
+		d.settled()
+	case "drain":
+		d.empty(d.now)
+		d.settled()
+	case "reconnect":
+		d.reconnect(d.now)
+		d.settled()
+	case "moved":
+		d.moved(d.now)
+		d.settled()
+	case "close":
+		d.discard(d.slots[connection()], CloseByOperator)
+		d.settled()
 	case "shut":
 		d.shut(ReasonDraining)
 		d.settled()
@@ -162,6 +193,8 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 				d.note("%d", e.fails)
 			}
 		}
+	case "replacing":
+		d.note("%d old, %d owed, %d replaced", d.old, d.owed(), d.replaced)
 	case "numbers":
 		d.note("%s", strings.TrimSpace(numbers(d.state(0))))
 	default:

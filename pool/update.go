@@ -58,6 +58,8 @@ func (u *Upstream) begin() {
 //     and for requests that wait; what is too much by it retires when it is idle
 //   - how connections are made holds for those dialed from then on
 //   - time limits and sizes hold for attempts that begin from then on
+//   - another URL replaces the connections as Reconnect does: until there are new
+//     ones, requests go where they went before
 //
 // The name must be the upstream's: another name is another upstream. On an error
 // nothing has changed.
@@ -72,9 +74,6 @@ func (u *Upstream) Update(policy Policy) error {
 	u.mu.Lock()
 	before := u.target.Load()
 	to, err := newTarget(u.pool, &policy, before)
-	if err == nil && to.origin != before.origin {
-		err = fmt.Errorf("its url cannot be changed yet (from %q to %q)", before.policy.URL, policy.URL)
-	}
 	if err == nil && u.mu.closed {
 		err = fmt.Errorf("it is being removed")
 	}
@@ -84,7 +83,11 @@ func (u *Upstream) Update(policy Policy) error {
 	}
 	u.target.Store(to)
 	u.mu.admission.changed(to.policy, u.slots(), now)
-	if !slices.Equal(before.policy.Endpoints, policy.Endpoints) || before.policy.DNSRefresh != policy.DNSRefresh {
+	moved := to.origin != before.origin
+	if moved {
+		u.mu.admission.moved(now)
+	}
+	if moved || !slices.Equal(before.policy.Endpoints, policy.Endpoints) || before.policy.DNSRefresh != policy.DNSRefresh {
 		u.resolve(to, now)
 	}
 	todo := u.settle()

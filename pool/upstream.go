@@ -28,10 +28,12 @@ type Upstream struct {
 		sync.Mutex
 		admission admission
 		conns     map[*conn]struct{}
+		dials     map[*slot]instant // under way, and when they began
 		closed    bool
 		counters  Counters
 		retrying  int // exchanges under way that are being sent again
 		timer     *time.Timer
+		waiters   []*waiter          // for a state of all this
 		resolving context.CancelFunc // ends what keeps the endpoints up to date
 		empty     chan struct{}      // closed when the last connection is gone after closing
 	}
@@ -46,6 +48,7 @@ func newUpstream(p *Pool, policy *Policy) (*Upstream, error) {
 	u.target.Store(to)
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.mu.conns = make(map[*conn]struct{})
+	u.mu.dials = make(map[*slot]instant)
 	u.mu.empty = make(chan struct{})
 	u.mu.admission = admission{
 		policy: policy,
@@ -343,23 +346,26 @@ func (u *Upstream) settle() []order {
 	if todo != nil {
 		a.orders = nil
 		for i := range todo {
-			if todo[i].kind == orderDial {
-				todo[i].slot.target = u.target.Load()
+			switch o := &todo[i]; o.kind {
+			case orderDial:
+				o.slot.target, o.slot.number = u.target.Load(), u.pool.ids.Add(1)
+				u.mu.dials[o.slot] = u.pool.now()
 				if !u.mu.closed {
 					u.tasks.Add(1)
 				}
+			case orderBegin:
+				u.give(o.ticket.exchange, o.slot, o.at)
+			case orderRefuse:
+				u.mu.counters.Refused[o.reason]++
+			case orderRetire, orderHasten:
 			}
-			u.count(&todo[i])
 		}
+	}
+	if u.mu.waiters != nil {
+		u.wake()
 	}
 	u.setAlarm(a.due)
 	return todo
-}
-
-func (u *Upstream) count(o *order) {
-	if o.kind == orderRefuse {
-		u.mu.counters.Refused[o.reason]++
-	}
 }
 
 // carryOut does what the decisions ordered. It must be called without the lock.
@@ -374,6 +380,8 @@ func (u *Upstream) carryOut(todo []order) {
 			o.slot.conn.retire(o.close)
 		case orderHasten:
 			u.hasten()
+		case orderBegin:
+			u.startOn(o.slot.conn, o.ticket.exchange)
 		}
 	}
 }
@@ -400,6 +408,7 @@ func (u *Upstream) dial(s *slot) {
 	now := u.pool.now()
 	if failure != nil {
 		u.mu.Lock()
+		delete(u.mu.dials, s)
 		u.mu.counters.DialsFailed++
 		u.mu.admission.dialFailed(s, failure, now)
 		u.checkEmpty()
@@ -422,6 +431,7 @@ func (u *Upstream) dial(s *slot) {
 	u.mu.Lock()
 	s.conn, s.rtt = c, times.connect
 	u.mu.conns[c] = struct{}{}
+	delete(u.mu.dials, s)
 	u.mu.counters.Opened++
 	u.mu.counters.ConnectTime += times.connect
 	u.mu.counters.HandshakeTime += times.handshake
@@ -526,12 +536,16 @@ func (u *Upstream) closed(c *conn, first bool) {
 	u.mu.counters.Sent += sent
 	u.mu.counters.Received += received
 	u.checkEmpty()
+	if u.mu.waiters != nil {
+		u.wake()
+	}
 	u.mu.Unlock()
 }
 
 // drain lets connections end with their exchanges.
 func (u *Upstream) drain() {
 	u.mu.Lock()
+	u.mu.admission.ending = true
 	u.mu.admission.drain()
 	todo := u.settle()
 	u.mu.Unlock()
@@ -558,11 +572,7 @@ func (u *Upstream) close(ctx context.Context, why Reason) error {
 	select {
 	case <-u.mu.empty:
 	case <-ctx.Done():
-		cut := u.running()
-		for _, c := range u.open() {
-			c.shut(CloseDrain)
-		}
-		if cut > 0 {
+		if cut := u.cutAll(u.parting(), why); cut > 0 {
 			err = &CutError{Upstream: u.name, Exchanges: cut}
 		}
 	}
@@ -592,8 +602,8 @@ func (u *Upstream) open() []*conn {
 	return conns
 }
 
-func (u *Upstream) running() int {
+func (u *Upstream) parting() CloseReason {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.mu.admission.active
+	return u.mu.admission.parting()
 }

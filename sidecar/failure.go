@@ -76,7 +76,7 @@ func codeOf(r pool.Reason) codes.Code {
 	case pool.ReasonDNSFailed, pool.ReasonDialRefused, pool.ReasonDialTimeout, pool.ReasonDialFailed,
 		pool.ReasonNoLocalPort, pool.ReasonTLSFailed,
 		pool.ReasonConnectionClosed, pool.ReasonConnectionReset, pool.ReasonWriteFailed, pool.ReasonResponseTruncated,
-		pool.ReasonDraining:
+		pool.ReasonUpstreamPaused, pool.ReasonDraining:
 		return codes.Unavailable
 	case pool.ReasonMalformedResponse, pool.ReasonInternal:
 		return codes.Internal

@@ -44,6 +44,7 @@ var codeByReason = map[pool.Reason]codes.Code{
 	pool.ReasonResponseTimeout:   codes.DeadlineExceeded,
 	pool.ReasonBodyTimeout:       codes.DeadlineExceeded,
 	pool.ReasonUpstreamDeleted:   codes.NotFound,
+	pool.ReasonUpstreamPaused:    codes.Unavailable,
 	pool.ReasonDraining:          codes.Unavailable,
 	pool.ReasonInternal:          codes.Internal,
 }

@@ -42,6 +42,7 @@ type plan struct {
 	stateLength bool   // Content-Length is written
 	body        int64  // body bytes, -1: chunked
 	host        string // value of Host
+	ownHost     bool   // it is the caller's
 	upgrade     string // offered protocols
 	options     []string
 	size        int // upper bound of the head's bytes
@@ -62,6 +63,15 @@ func (r *Request) Prepare() error {
 	}
 	r.plan.prepared = true
 	return nil
+}
+
+// SetHost exchanges Host of a request that is prepared, because it goes to
+// another server than it was made for. The value must be a valid one.
+func (r *Request) SetHost(host string) {
+	r.Host = host
+	if !r.plan.ownHost {
+		r.plan.host = host
+	}
 }
 
 // WantsClose reports whether the caller's Connection field has the option "close":
@@ -125,7 +135,7 @@ func (r *Request) planFields() error {
 			if hosts++; hosts > 1 {
 				return &RequestError{Part: "host", Value: f.Value, Reason: "a second Host field; exactly one is allowed"}
 			}
-			p.host = trim(f.Value)
+			p.host, p.ownHost = trim(f.Value), true
 		case fieldContentLength:
 			n, ok := parseDecimal(trim(f.Value))
 			if !ok {
