@@ -37,7 +37,7 @@ func (c *caller) newConnections(ctx context.Context) []Measured {
 		for _, tls := range []bool{false, true} {
 			for _, shape := range c.newShapes() {
 				lane := c.lane(shape)
-				if i >= c.Plan.Heavy*c.Plan.Bursts && lane == c.heavy {
+				if i >= c.Plan.Heavy*c.Plan.Larger*2 && lane == c.heavy {
 					continue
 				}
 				cell := Cell{Way: NewConnection, Origin: c.Plan.patient(tls), Shape: shape}
@@ -89,9 +89,13 @@ func (c *caller) lightSamples(idle time.Duration) (samples []sample) {
 
 // heavySamples are requests of the larger sizes, and bursts.
 func (c *caller) heavySamples(idle time.Duration) (samples []sample) {
-	for i, size := range c.Plan.Sizes[1:] {
-		for j, up := range directions {
-			samples = append(samples, c.samples(Single, i*len(directions)+j, Shape{size, up, 1}, idle)...)
+	slot := 0
+	for range c.Plan.Larger {
+		for _, size := range c.Plan.Sizes[1:] {
+			for _, up := range directions {
+				samples = append(samples, c.samples(Single, slot, Shape{size, up, 1}, idle)...)
+				slot++
+			}
 		}
 	}
 	for i := range c.Plan.Bursts {
@@ -105,7 +109,7 @@ func (c *caller) heavySamples(idle time.Duration) (samples []sample) {
 // towards the patient origin alone.
 func (c *caller) samples(kind Kind, n int, shape Shape, idle time.Duration) (samples []sample) {
 	for _, o := range c.Plan.origins() {
-		if shape.Size > c.Plan.Sizes[0] && c.Plan.group(idle) == 0 && o != c.Plan.patient(o.TLS) {
+		if shape.Size > c.Plan.Sizes[0] && short(idle) && o != c.Plan.patient(o.TLS) {
 			continue
 		}
 		for _, w := range c.pooledWays() {
@@ -120,11 +124,9 @@ func (c *caller) samples(kind Kind, n int, shape Shape, idle time.Duration) (sam
 func (c *caller) round(ctx context.Context, samples func(idle time.Duration) []sample) []Measured {
 	l := newLedger()
 	var idling sync.WaitGroup
-	idles := slices.Clone(c.Plan.Idles)
-	slices.SortFunc(idles, func(a, b time.Duration) int { return int(b - a) })
-	for i, idle := range idles {
+	for _, idle := range slices.Backward(c.Plan.Idles) {
 		wait := c.wave(ctx, l, samples(idle))
-		if i == 0 {
+		if idle == c.Plan.longest() {
 			idling.Go(wait)
 		} else {
 			wait()
@@ -150,7 +152,7 @@ func (c *caller) wave(ctx context.Context, l *ledger, samples []sample) (wait fu
 			o.handshakes = 0 // to prepare may cost some
 			l.add(s.cell, 0, o)
 			// Who idles shortly keeps the lane: waiting for it would take as long.
-			keeps := lane == c.heavy && c.Plan.group(s.cell.Idle) == 0
+			keeps := lane == c.heavy && short(s.cell.Idle)
 			if !keeps {
 				<-lane
 			}

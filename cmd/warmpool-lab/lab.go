@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"time"
@@ -28,10 +29,11 @@ const (
 type lab struct {
 	plan      Plan
 	setting   link.Setting
-	selection string // of the upstreams that an upload chooses in; empty: the default
-	warmpool  string // binary
-	self      string // this binary
-	dir       string // for sockets and files; a short path, sockets allow 107 bytes
+	kept      *Report // of an earlier run, whose other parts are kept; nil: none
+	selection string  // of the upstreams that an upload chooses in; empty: the default
+	warmpool  string  // binary
+	self      string  // this binary
+	dir       string  // for sockets and files; a short path, sockets allow 107 bytes
 	cert, key string
 	say       func(format string, args ...any)
 
@@ -167,6 +169,9 @@ func linkMain(args []string, stdin io.Reader, stdout io.Writer) error {
 	if err := flags.Parse(args); err != nil {
 		return usageError{err}
 	}
+	// Little is allocated, and a collector that others keep from running would hold
+	// up the link.
+	debug.SetGCPercent(-1)
 	line, err := link.New(s, child.Inherited(0), child.Inherited(1))
 	if err != nil {
 		return err

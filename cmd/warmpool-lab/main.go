@@ -85,6 +85,7 @@ type options struct {
 	chart     string
 	warmpool  string
 	selection string
+	keep      string
 	required  bool
 }
 
@@ -122,6 +123,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	quick := flags.Bool("quick", false, "smoke test in less than a minute: every part once, too little to conclude anything from")
 	only := flags.String("only", "", fmt.Sprintf("measure only these `parts`, separated by commas: %s", join(sections)))
 	flags.StringVar(&o.json, "json", "", "write every figure to this `file`, as JSON")
+	flags.StringVar(&o.keep, "keep", "", "take the parts that are not measured now from this `file`, written by -json")
 	flags.StringVar(&o.chart, "chart", "", "draw the chart into this `file`, as SVG")
 	flags.StringVar(&o.warmpool, "warmpool", "", "measure this `binary`; default: build cmd/warmpool")
 	flags.StringVar(&o.selection, "selection", "", "`policy` by which warmpool chooses a connection for an upload; default: warmpool's own")
@@ -196,6 +198,9 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(l.dir)) }()
 	defer l.close() // before the folder is removed
+	if l.kept, err = o.kept(); err != nil {
+		return err
+	}
 	outputs, err := o.outputs()
 	if err != nil {
 		return err

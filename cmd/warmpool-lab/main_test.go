@@ -2,12 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -144,7 +146,7 @@ func report() *Report {
 	}
 	for _, f := range fetchings {
 		for range 3 {
-			r.fetched = append(r.fetched, ObjectsTook{Way: f.name, Took: rtt(1.2)})
+			r.Fetched = append(r.Fetched, ObjectsTook{Way: f.name, Took: rtt(1.2)})
 		}
 	}
 	r.Posts = []PostsFigures{
@@ -176,17 +178,17 @@ func TestEachTargetIsMissedByItsOwnCause(t *testing.T) {
 	patient := Origin{false, 60 * time.Second}
 	for i, spoil := range []func(*Report){
 		func(r *Report) {
-			r.measured[Cell{Warmpool, patient, Shape{1000, false, 1}, time.Second}].Took = []time.Duration{53 * time.Millisecond}
+			r.samples(Cell{Warmpool, patient, Shape{1000, false, 1}, time.Second}).Took = []time.Duration{53 * time.Millisecond}
 		},
 		func(r *Report) {
-			r.measured[Cell{Warmpool, patient, Shape{1000, false, 32}, 70 * time.Second}].Handshakes = 1
+			r.samples(Cell{Warmpool, patient, Shape{1000, false, 32}, 70 * time.Second}).Handshakes = 1
 		},
 		func(r *Report) { r.Posts[2].Failed = 1 },
 		func(r *Report) { r.Uploads[0].Took[0]++ },
 		func(r *Report) { r.Uploads[1].Took[0]++ },
 		func(r *Report) {
-			for i := range r.fetched {
-				r.fetched[i].Took++
+			for i := range r.Fetched {
+				r.Fetched[i].Took++
 			}
 		},
 	} {
@@ -204,8 +206,8 @@ func TestEachTargetIsMissedByItsOwnCause(t *testing.T) {
 func TestReportSaysWhatFailedAndWhatIsMissing(t *testing.T) {
 	r := report()
 	r.Missing = map[Way]string{Nginx: "not installed: nginx"}
-	r.measured[Cell{HAProxy, Origin{true, 5 * time.Second}, Shape{1000, false, 1}, time.Second}].Failures = 2
-	r.measured[Cell{HAProxy, Origin{true, 5 * time.Second}, Shape{1000, false, 1}, time.Second}].First = "EOF"
+	r.samples(Cell{HAProxy, Origin{true, 5 * time.Second}, Shape{1000, false, 1}, time.Second}).Failures = 2
+	r.samples(Cell{HAProxy, Origin{true, 5 * time.Second}, Shape{1000, false, 1}, time.Second}).First = "EOF"
 	r.conclude()
 	var b strings.Builder
 	if err := r.print(&b); err != nil {
@@ -274,5 +276,43 @@ func TestQuantilesOfFewAreTheirExtremes(t *testing.T) {
 	}
 	if quantile(nil, 0.5) != 0 {
 		t.Error("quantile of nothing is not 0")
+	}
+}
+
+func TestPartsOfAnEarlierRunAreKeptButForThoseMeasuredAnew(t *testing.T) {
+	r := report()
+	r.add([]Measured{{Cell: Cell{Way: NewConnection, Shape: Shape{1000, false, 1}}, Took: []time.Duration{1}}})
+	for _, s := range sections {
+		r.Parts = append(r.Parts, Part{Section: s})
+	}
+	r.conclude()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "lab.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := options{plan: r.Plan, setting: r.Link, keep: file}.kept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept.drop([]Section{LightRound, PostRound, UploadRound})
+	kept.conclude()
+	if len(kept.Parts) != 3 || kept.Posts != nil || kept.Uploads != nil || !reflect.DeepEqual(kept.Objects, r.Objects) {
+		t.Errorf("kept parts %v, posts %v, uploads %v, objects %v", kept.Parts, kept.Posts, kept.Uploads, kept.Objects)
+	}
+	for _, c := range r.Cells {
+		i := slices.IndexFunc(kept.Cells, func(k CellReport) bool { return k == c })
+		light := c.Shape.Burst == 1 && c.Way != NewConnection
+		if light != (i < 0) {
+			t.Errorf("%s, %s, %s: index %d of what was kept", c.Way, c.Shape, c.Cell, i)
+		}
+	}
+
+	other := options{plan: quickPlan(), setting: r.Link, keep: file}
+	if _, err := other.kept(); err == nil || !strings.Contains(err.Error(), "another plan") {
+		t.Errorf("a report of another plan: %v", err)
 	}
 }

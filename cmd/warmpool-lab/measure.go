@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/warmpool-dev/warmpool/cmd/internal/machine"
 	"github.com/warmpool-dev/warmpool/cmd/warmpool-lab/link"
 )
 
@@ -20,7 +21,12 @@ const (
 
 // measure carries out the sections, each with a sidecar of its own.
 func (l *lab) measure(ctx context.Context, only []Section) (r *Report, err error) {
-	r = &Report{Plan: l.plan, Link: l.setting, RTT: l.rtt(), Missing: l.missing}
+	r = l.kept
+	if r == nil {
+		r = &Report{}
+	}
+	r.drop(only)
+	r.Plan, r.Link, r.RTT, r.Missing = l.plan, l.setting, l.rtt(), l.missing
 	if r.Environment, err = l.environment(ctx); err != nil {
 		return r, err
 	}
@@ -28,9 +34,14 @@ func (l *lab) measure(ctx context.Context, only []Section) (r *Report, err error
 		return r, err
 	}
 	for _, s := range only {
+		part := Part{Section: s, Began: time.Now().UTC().Truncate(time.Second), Warmpool: r.Environment.Warmpool}
 		if err := l.section(ctx, s, r); err != nil {
 			return r, err
 		}
+		if part.Load, err = machine.LoadAverage(); err != nil {
+			return r, err
+		}
+		r.Parts = append(r.Parts, part)
 	}
 	var passed [2]link.Figures
 	if err := l.ask(ctx, l.link, struct{}{}, &passed); err != nil {
@@ -71,7 +82,7 @@ func (l *lab) section(ctx context.Context, s Section, r *Report) error {
 		l.say("%d objects of %s", objects, size(objectSize))
 		return l.with(ctx, "objects", l.plan.fetching(), func(socket string) error {
 			found, err := l.order(ctx, Order{Section: s, Socket: socket})
-			r.fetched = found.Objects
+			r.Fetched = found.Objects
 			return err
 		})
 	case PostRound:

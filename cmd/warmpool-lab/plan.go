@@ -9,12 +9,13 @@ import (
 // Plan is what is measured. Every process of a run holds the same one.
 type Plan struct {
 	Quick    bool            `json:"quick"`
-	Idles    []time.Duration `json:"idles_ns"`       // before a request; the last two overlap with all others
+	Idles    []time.Duration `json:"idles_ns"`       // before a request, the longest last
 	Closes   []time.Duration `json:"closes_ns"`      // of the origins: when they close an idle connection
 	Sizes    []int           `json:"sizes"`          // of bodies; the first is the small one
 	Light    int             `json:"light_rounds"`   // of requests of the small size
 	Heavy    int             `json:"heavy_rounds"`   // of the larger ones and of bursts
 	Each     int             `json:"each"`           // requests of the small size per cell and light round
+	Larger   int             `json:"larger"`         // requests of the larger sizes per cell and heavy round
 	Burst    int             `json:"burst"`          // requests at once
 	Bursts   int             `json:"bursts"`         // per cell and heavy round
 	Posts    int             `json:"posts"`          // around the moment of close, of each way
@@ -29,7 +30,7 @@ func fullPlan() Plan {
 		Idles:  []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, 70 * time.Second},
 		Closes: []time.Duration{5 * time.Second, 60 * time.Second},
 		Sizes:  []int{1000, 100_000, 1_000_000},
-		Light:  3, Heavy: 4, Each: 15, Burst: 32, Bursts: 2, Posts: 600, Objects: 3, Uploads: 20, New: 20, SelfTest: 200,
+		Light:  3, Heavy: 2, Each: 15, Larger: 2, Burst: 32, Bursts: 3, Posts: 600, Objects: 3, Uploads: 20, New: 20, SelfTest: 200,
 	}
 }
 
@@ -40,7 +41,7 @@ func quickPlan() Plan {
 		Idles:  []time.Duration{100 * time.Millisecond, 3 * time.Second},
 		Closes: []time.Duration{2 * time.Second, 60 * time.Second},
 		Sizes:  []int{1000, 100_000},
-		Light:  1, Heavy: 1, Each: 2, Burst: 8, Bursts: 1, Posts: 60, Objects: 1, Uploads: 2, New: 2, SelfTest: 50,
+		Light:  1, Heavy: 1, Each: 2, Larger: 1, Burst: 8, Bursts: 1, Posts: 60, Objects: 1, Uploads: 2, New: 2, SelfTest: 50,
 	}
 }
 
@@ -125,26 +126,28 @@ func (s Slot) Name() string {
 	return fmt.Sprintf("%s-%s-%gs-%d-%d", s.Kind, s.Origin.scheme(), s.Origin.Closes.Seconds(), s.Group, s.N)
 }
 
-// lasting are the idle times that overlap with all others, and have slots of
-// their own for it. The short ones share group 0.
+// group is which slots idle for that long: the longest idleness has its own, since
+// all the others pass meanwhile, one after another.
 func (p *Plan) group(idle time.Duration) int {
-	const lasting = 2 * time.Second
-	if idle < lasting {
-		return 0
+	if idle == p.longest() {
+		return 1
 	}
-	return 1 + slices.Index(p.Idles, idle)
+	return 0
 }
 
-// each calls yield for slots 0 to n-1 of a kind, of every origin and group.
+const groups = 2
+
+func (p *Plan) longest() time.Duration { return p.Idles[len(p.Idles)-1] }
+
+// short tells that to wait for a turn would take as long as the idleness.
+func short(idle time.Duration) bool { return idle < 2*time.Second }
+
+// each is slots 0 to n-1 of a kind, of every origin and group.
 func (p *Plan) each(kind Kind, n int) (slots []Slot) {
-	groups := make(map[int]bool)
-	for _, idle := range p.Idles {
-		if g := p.group(idle); !groups[g] {
-			groups[g] = true
-			for _, o := range p.origins() {
-				for i := range n {
-					slots = append(slots, Slot{kind, o, g, i})
-				}
+	for g := range groups {
+		for _, o := range p.origins() {
+			for i := range n {
+				slots = append(slots, Slot{kind, o, g, i})
 			}
 		}
 	}
@@ -161,7 +164,7 @@ func first(kind Kind, o Origin, n int) (slots []Slot) {
 
 // idling are the slots of requests after idleness.
 func (p *Plan) idling() []Slot {
-	singles := max(2*p.Each, 2*(len(p.Sizes)-1)) // both directions at once
+	singles := len(directions) * max(p.Each, p.Larger*(len(p.Sizes)-1))
 	return append(p.each(Single, singles), p.each(Bursts, p.Bursts)...)
 }
 

@@ -22,6 +22,9 @@ func (r *Report) print(w io.Writer) error {
 		fmt.Fprintf(&b, "from the %s end: %d packets, %.1f MB, %d dropped; %.1f %% within 1 ms, late by %.2f ms (median), %.2f (p99), %.2f (max)\n",
 			from, p.Packets, float64(p.Bytes)/1e6, p.Dropped, 100*p.OnTime, milliseconds(p.LateMedian), milliseconds(p.LateP99), milliseconds(p.LateMax))
 	}
+	for _, p := range r.Parts {
+		fmt.Fprintf(&b, "%s: measured at %s by warmpool %s, load average %.2f\n", p.Section, p.Began.Format("15:04"), p.Warmpool, p.Load)
+	}
 	if r.Plan.Quick {
 		b.WriteString("A smoke test: too little to conclude anything from.\n")
 	}

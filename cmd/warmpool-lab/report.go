@@ -25,6 +25,7 @@ type Report struct {
 	Took        time.Duration   `json:"took_ns"`
 	SelfTest    RoundTrips      `json:"self_test"`
 	Passed      [2]link.Figures `json:"link_passed"` // from the near end, and from the far end
+	Parts       []Part          `json:"parts"`
 	Missing     map[Way]string  `json:"missing,omitempty"`
 	Cells       []CellReport    `json:"cells"`
 	Objects     []ObjectsReport `json:"objects"`
@@ -32,9 +33,17 @@ type Report struct {
 	Uploads     []UploadFigures `json:"uploads"`
 	Targets     []Target        `json:"targets"`
 
-	measured map[Cell]*Measured
-	order    []Cell
-	fetched  []ObjectsTook
+	// What the summaries above are of.
+	Samples []Measured    `json:"samples"`
+	Fetched []ObjectsTook `json:"fetched"`
+}
+
+// Part is a section, when it was measured and on what.
+type Part struct {
+	Section  Section   `json:"section"`
+	Began    time.Time `json:"began"`
+	Load     float64   `json:"load_average"` // of the last minute of it; what it costs itself included
+	Warmpool string    `json:"warmpool"`
 }
 
 // Environment is what a run ran on and with.
@@ -154,17 +163,19 @@ type ObjectsReport struct {
 	First    string `json:"first_failure,omitempty"`
 }
 
-func (r *Report) add(cells []Measured) {
-	if r.measured == nil {
-		r.measured = make(map[Cell]*Measured)
+// samples finds what a cell showed; a new record when it has shown nothing yet.
+func (r *Report) samples(c Cell) *Measured {
+	i := slices.IndexFunc(r.Samples, func(m Measured) bool { return m.Cell == c })
+	if i < 0 {
+		i = len(r.Samples)
+		r.Samples = append(r.Samples, Measured{Cell: c})
 	}
+	return &r.Samples[i]
+}
+
+func (r *Report) add(cells []Measured) {
 	for _, m := range cells {
-		sum := r.measured[m.Cell]
-		if sum == nil {
-			sum = &Measured{Cell: m.Cell}
-			r.measured[m.Cell] = sum
-			r.order = append(r.order, m.Cell)
-		}
+		sum := r.samples(m.Cell)
 		sum.Took = append(sum.Took, m.Took...)
 		sum.Requests += m.Requests
 		sum.Failures += m.Failures
@@ -177,15 +188,15 @@ func (r *Report) add(cells []Measured) {
 
 // conclude sums up what was measured.
 func (r *Report) conclude() {
-	for _, c := range r.order {
-		m := r.measured[c]
-		r.Cells = append(r.Cells, CellReport{c, r.summary(m.Took), m.Requests, m.Failures, m.Handshakes, m.First})
+	r.Cells, r.Objects = nil, nil
+	for _, m := range r.Samples {
+		r.Cells = append(r.Cells, CellReport{m.Cell, r.summary(m.Took), m.Requests, m.Failures, m.Handshakes, m.First})
 	}
 	for _, tls := range []bool{false, true} {
 		for _, f := range fetchings {
 			o := ObjectsReport{Way: f.name, TLS: tls}
 			var took []time.Duration
-			for _, once := range r.fetched {
+			for _, once := range r.Fetched {
 				switch {
 				case once.Way != f.name || once.TLS != tls:
 				case once.Error == "":

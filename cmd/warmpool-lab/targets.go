@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -38,7 +37,7 @@ func (r *Report) targets() (all []Target) {
 			fmt.Sprintf("median %.2f, p99 %.2f", smallMedian, smallP99),
 			"median %.2f (worst of the cells %.2f: %s), p99 %.2f, max %.2f, %d requests", s.Median, worst.Median, worst.Cell, s.P99, s.Max, s.Count)
 	}
-	longest := slices.Max(r.Plan.Idles)
+	longest := r.Plan.longest()
 	if s, worst := r.over(func(c Cell) bool { return c.Shape.Burst > 1 && c.Idle == longest }); s.Count > 0 {
 		handshakes := 0
 		for _, c := range r.Cells {
@@ -95,7 +94,7 @@ func (r *Report) over(wanted func(Cell) bool) (all Summary, worst CellReport) {
 		if c.Way != Warmpool || !wanted(c.Cell) {
 			continue
 		}
-		took = append(took, r.measured[c.Cell].Took...)
+		took = append(took, r.samples(c.Cell).Took...)
 		if c.Median > worst.Median {
 			worst = c
 		}

@@ -72,6 +72,7 @@ func (l *Line) Run() error {
 		{Fd: int32(l.ends[1]), Events: unix.POLLIN},
 		{Fd: int32(l.stop[0].Fd())},
 	}
+	var left unix.Timespec // until the next packet arrives; out here, so that nothing is allocated
 	for ready[2].Revents == 0 {
 		next, more, err := l.turn(ready, clock)
 		if err != nil {
@@ -82,8 +83,8 @@ func (l *Line) Run() error {
 		}
 		var wait *unix.Timespec
 		if next != 0 {
-			ts := unix.NsecToTimespec(int64(max(0, next-clock())))
-			wait = &ts
+			left = unix.NsecToTimespec(int64(max(0, next-clock())))
+			wait = &left
 		}
 		if _, err := unix.Ppoll(ready, wait, nil); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("waiting for packets: %w", err)
