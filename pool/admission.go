@@ -33,6 +33,8 @@ type admission struct {
 	chance *rand.Rand
 
 	endpoints []*endpoint
+	rotating  instant                    // until then answers are taken for changing parts of a set
+	departed  map[netip.AddrPort]instant // addresses that are gone, and since when
 	waiting   queue
 	total     int
 	dialing   int
@@ -66,6 +68,8 @@ type endpoint struct {
 	total        int
 	gone         bool      // no longer one of the upstream's addresses
 	moved        bool      // gone, and one of another origin: its connections serve until they are replaced
+	misses       int       // answers in a row that do not hold it
+	missing      instant   // since when they do not
 	fails        int       // rounds of failed dials in a row
 	spoils       bool      // it closed connections unused: a dial's success ends its fails no more, only a connection that serves or lasts
 	retryAt      instant   // no dial before, after a failure
@@ -324,37 +328,6 @@ func (a *admission) tick(now instant) {
 	a.pump(now)
 }
 
-// resolved reports the upstream's addresses as they are now. Connections to
-// those that are no longer among them retire when they are idle.
-func (a *admission) resolved(addrs []netip.AddrPort, now instant) {
-	known := make(map[netip.AddrPort]*endpoint, len(a.endpoints))
-	for _, e := range a.endpoints {
-		if e.moved {
-			continue
-		}
-		known[e.addr] = e
-		e.gone = true
-	}
-	for _, addr := range addrs {
-		if e := known[addr]; e != nil {
-			e.gone = false
-		} else {
-			e = &endpoint{addr: addr}
-			known[addr] = e
-			a.endpoints = append(a.endpoints, e)
-		}
-	}
-	for _, e := range a.endpoints {
-		if e.gone && !e.moved {
-			for _, s := range slices.Clone(e.idle) {
-				a.retire(s, CloseEndpointGone)
-			}
-		}
-	}
-	a.endpoints = slices.DeleteFunc(a.endpoints, func(e *endpoint) bool { return e.gone && e.total == 0 })
-	a.pump(now)
-}
-
 // timeout is the refusal of a request that waited too long: for the dials'
 // failure where nothing but failing dials happened meanwhile, or no port was left
 // to dial from.
@@ -369,16 +342,6 @@ func (a *admission) timeout(t *ticket, now instant) order {
 		o.reason, o.failure = a.failure.reason, a.failure
 	}
 	return o
-}
-
-// unresolved reports that the upstream's host could not be resolved. What is
-// known stays in use; only an upstream without any address refuses.
-func (a *admission) unresolved(f *dialFailure, now instant) {
-	if slices.ContainsFunc(a.endpoints, func(e *endpoint) bool { return !e.moved }) {
-		return
-	}
-	a.failed(f, now)
-	a.refuseHopeless(now)
 }
 
 // shut refuses what waits and all that will come, and retires what is idle.

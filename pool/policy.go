@@ -49,8 +49,7 @@ type Policy struct {
 
 	TLS TLSPolicy // for https
 	TCP TCPPolicy
-
-	DNSRefresh time.Duration // pause between two resolutions of the URL's host
+	DNS DNSPolicy // without Endpoints
 }
 
 // Selection is which of an endpoint's idle connections is taken.
@@ -82,6 +81,15 @@ type TCPPolicy struct {
 	UserTimeout       time.Duration // unacknowledged data older than this ends the connection (TCP_USER_TIMEOUT, Linux); 0: the system's default
 }
 
+// DNSPolicy is how the addresses of an upstream are found and kept up to date.
+type DNSPolicy struct {
+	Refresh time.Duration    // from one lookup to the next where the answer does not say for how long it holds
+	MinTTL  time.Duration    // an answer that holds for less counts as holding for this
+	MaxTTL  time.Duration    // one that holds for more counts as holding for this
+	Servers []netip.AddrPort // asked instead of the system's; empty: those
+	SRV     string           // name of an SRV record with the hosts and ports to dial; empty: those of the URL
+}
+
 // DefaultPolicy is the policy of an upstream that only has a name and a URL.
 func DefaultPolicy(name, rawURL string) Policy {
 	return Policy{
@@ -109,7 +117,7 @@ func DefaultPolicy(name, rawURL string) Policy {
 			KeepAliveIdle: 15 * time.Second, KeepAliveInterval: 5 * time.Second, KeepAliveCount: 3,
 			UserTimeout: 20 * time.Second,
 		},
-		DNSRefresh: 30 * time.Second,
+		DNS: DNSPolicy{Refresh: 30 * time.Second, MinTTL: 5 * time.Second, MaxTTL: 60 * time.Second},
 	}
 }
 
@@ -192,7 +200,11 @@ func (p *Policy) Validate() error {
 	}
 	must(p.ConnectTimeout > 0, "connect is %s, must be above 0", p.ConnectTimeout)
 	must(p.TLSHandshakeTimeout > 0, "tls_handshake is %s, must be above 0", p.TLSHandshakeTimeout)
-	must(p.DNSRefresh > 0, "dns refresh is %s, must be above 0", p.DNSRefresh)
+	must(p.DNS.Refresh > 0, "dns.refresh is %s, must be above 0", p.DNS.Refresh)
+	must(p.DNS.MinTTL > 0 && p.DNS.MinTTL <= p.DNS.MaxTTL, "dns.min_ttl is %s, must be above 0 and at most dns.max_ttl (%s)", p.DNS.MinTTL, p.DNS.MaxTTL)
+	for _, s := range p.DNS.Servers {
+		must(s.IsValid() && s.Port() != 0, "dns server %q must be an IP address and a port", s)
+	}
 	must(p.TLS.MinVersion == tls.VersionTLS12 || p.TLS.MinVersion == tls.VersionTLS13,
 		"tls min_version is %#x, must be TLS 1.2 or 1.3", p.TLS.MinVersion)
 	return errors.Join(errs...)

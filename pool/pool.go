@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/warmpool-dev/warmpool/pool/dns"
 )
 
 // Options are what a Pool works with. The zero value is a pool on the real
@@ -19,15 +21,15 @@ type Options struct {
 	// Dial makes a TCP connection; nil stands for a net.Dialer with the
 	// upstream's TCPPolicy. TLS is spoken by the pool on what Dial returns.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-	// Resolver finds a host's addresses; nil stands for net.DefaultResolver.
+	// Resolver finds the addresses of upstreams; nil stands for dns.New.
 	Resolver Resolver
 	// Observer is told what happens.
 	Observer Observer
 }
 
-// Resolver finds the addresses of a host. A *net.Resolver is one.
+// Resolver finds addresses, and for how long they hold. A *dns.Resolver is one.
 type Resolver interface {
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+	Lookup(ctx context.Context, q dns.Query) (dns.Answer, error)
 }
 
 // Observer is told what happens, by those of its functions that are not nil.
@@ -37,7 +39,10 @@ type Observer struct {
 	ConnectionOpened func(ConnectionInfo)
 	ConnectionClosed func(ConnectionInfo, CloseReason)
 	DialFailed       func(upstream string, why Reason, endpoint netip.AddrPort, err error)
-	ResolveFailed    func(upstream string, err error)
+	ResolveFailed    func(ResolveFailure)
+	// ResolveRecovered: a lookup succeeded after so many that failed, over so long.
+	ResolveRecovered func(upstream string, failures int, lasted time.Duration)
+	EndpointsChanged func(EndpointChange)
 	// PortsShort: most local ports towards an endpoint are taken. Told once, when
 	// it becomes so.
 	PortsShort func(upstream string, use PortUse)
@@ -46,10 +51,35 @@ type Observer struct {
 	ReuseStopped func(upstream string, endpoint netip.AddrPort, because string)
 }
 
+// ResolveFailure is a failed lookup of an upstream's addresses. Those that are
+// known stay in use.
+type ResolveFailure struct {
+	Upstream string
+	Err      error
+	Failures int           // in a row, this one included
+	Lasts    time.Duration // since the first of them
+	Known    int           // addresses that stay in use
+}
+
+// EndpointChange is what a lookup changed of an upstream's addresses.
+type EndpointChange struct {
+	Upstream string
+	Added    []netip.AddrPort // new, or not known any more
+	Returned []netip.AddrPort // missing from the answer before
+	Missing  []netip.AddrPort // missing from this answer and not from the one before: dialed no more
+	Gone     []netip.AddrPort // missing for long enough: their connections retire
+	Current  int              // addresses that the answer holds
+}
+
+func (c *EndpointChange) any() bool {
+	return len(c.Added)+len(c.Returned)+len(c.Missing)+len(c.Gone) > 0
+}
+
 // Pool is a set of upstreams, by name. Its methods may be called from any
 // goroutine.
 type Pool struct {
 	options  Options
+	resolver Resolver
 	epoch    time.Time
 	ports    ports
 	ids      atomic.Uint64 // of connections
@@ -66,6 +96,9 @@ type Pool struct {
 // New makes a pool without upstreams.
 func New(o Options) *Pool {
 	p := &Pool{options: o, epoch: time.Now()}
+	if p.resolver = o.Resolver; p.resolver == nil {
+		p.resolver = dns.New()
+	}
 	p.mu.upstreams = make(map[string]*Upstream)
 	return p
 }

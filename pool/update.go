@@ -87,7 +87,7 @@ func (u *Upstream) Update(policy Policy) error {
 	if moved {
 		u.mu.admission.moved(now)
 	}
-	if moved || !slices.Equal(before.policy.Endpoints, policy.Endpoints) || before.policy.DNSRefresh != policy.DNSRefresh {
+	if moved || !slices.Equal(before.policy.Endpoints, policy.Endpoints) || !before.policy.DNS.equal(&policy.DNS) {
 		u.resolve(to, now)
 	}
 	todo := u.settle()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,8 @@ type Upstream struct {
 	ctx    context.Context // ends when the upstream is closed: stops dials and resolution
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup // every goroutine of the upstream: readers, dials, resolution
+
+	doubted chan struct{} // a dial failed since the last lookup
 
 	alarm  atomic.Int64           // instant for which timer is set; 0: it is not
 	target atomic.Pointer[target] // what the policy says; exchanged under mu
@@ -44,7 +45,7 @@ func newUpstream(p *Pool, policy *Policy) (*Upstream, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Upstream{pool: p, name: policy.Name}
+	u := &Upstream{pool: p, name: policy.Name, doubted: make(chan struct{}, 1)}
 	u.target.Store(to)
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	u.mu.conns = make(map[*conn]struct{})
@@ -417,6 +418,7 @@ func (u *Upstream) dial(s *slot) {
 		if f := u.pool.options.Observer.DialFailed; f != nil && u.ctx.Err() == nil {
 			f(u.name, failure.reason, failure.endpoint, errors.New(failure.text()))
 		}
+		u.doubt(failure)
 		u.carryOut(todo)
 		return
 	}
@@ -499,31 +501,6 @@ func (u *Upstream) tick() {
 	for _, c := range late {
 		c.expire(now)
 	}
-	u.carryOut(todo)
-}
-
-// setEndpoints takes the addresses that the upstream's host resolves to, unless
-// the policy has changed since they were asked for.
-func (u *Upstream) setEndpoints(resolving context.Context, addrs []netip.AddrPort) {
-	now := u.pool.now()
-	u.mu.Lock()
-	if resolving.Err() == nil {
-		u.mu.admission.resolved(addrs, now)
-	}
-	todo := u.settle()
-	u.mu.Unlock()
-	u.carryOut(todo)
-}
-
-// unresolved takes note that the upstream's host could not be resolved.
-func (u *Upstream) unresolved(resolving context.Context, f *dialFailure) {
-	now := u.pool.now()
-	u.mu.Lock()
-	if resolving.Err() == nil {
-		u.mu.admission.unresolved(f, now)
-	}
-	todo := u.settle()
-	u.mu.Unlock()
 	u.carryOut(todo)
 }
 

@@ -32,8 +32,36 @@ func observer(log *slog.Logger, dials *dialLog) pool.Observer {
 		DialFailed: func(upstream string, why pool.Reason, endpoint netip.AddrPort, err error) {
 			dials.failed(upstream, why, endpoint, err)
 		},
-		ResolveFailed: func(upstream string, err error) {
-			dials.failed(upstream, pool.ReasonDNSFailed, netip.AddrPort{}, err)
+		ResolveFailed: func(f pool.ResolveFailure) {
+			if f.Known == 0 {
+				dials.failed(f.Upstream, pool.ReasonDNSFailed, netip.AddrPort{}, f.Err)
+				return
+			}
+			level := slog.LevelDebug
+			if f.Failures == 1 {
+				level = slog.LevelWarn
+			}
+			log.Log(ctx, level, "the addresses could not be looked up; those known stay in use", "reason", pool.ReasonDNSFailed.String(),
+				"upstream", f.Upstream, "known", f.Known, "failures", f.Failures, "error", f.Err)
+		},
+		ResolveRecovered: func(upstream string, failures int, lasted time.Duration) {
+			log.Info("the addresses are looked up again", "upstream", upstream, "failures", failures, "lasted", lasted.Round(time.Millisecond))
+		},
+		EndpointsChanged: func(c pool.EndpointChange) {
+			level := slog.LevelInfo
+			if len(c.Added)+len(c.Gone) == 0 { // a server that answers with parts of a set does that all the time
+				level = slog.LevelDebug
+			}
+			attrs := []any{"upstream", c.Upstream, "current", c.Current}
+			for _, list := range []struct {
+				what  string
+				addrs []netip.AddrPort
+			}{{"added", c.Added}, {"returned", c.Returned}, {"missing", c.Missing}, {"gone", c.Gone}} {
+				if len(list.addrs) > 0 {
+					attrs = append(attrs, list.what, list.addrs)
+				}
+			}
+			log.Log(ctx, level, "addresses changed", attrs...)
 		},
 		PortsShort: func(upstream string, use pool.PortUse) {
 			log.Warn("local ports run short", "upstream", upstream, "source", use.Source.String(),

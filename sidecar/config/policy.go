@@ -83,10 +83,18 @@ func translate(u *warmpoolv1.Upstream, c credentials) pool.Policy {
 			UserTimeout:       tcp.GetUserTimeout().AsDuration(),
 		},
 
-		DNSRefresh: u.GetDns().GetRefresh().AsDuration(),
+		DNS: pool.DNSPolicy{
+			Refresh: u.GetDns().GetRefresh().AsDuration(),
+			MinTTL:  u.GetDns().GetMinTtl().AsDuration(),
+			MaxTTL:  u.GetDns().GetMaxTtl().AsDuration(),
+			SRV:     u.GetDns().GetSrv(),
+		},
 	}
 	for _, text := range u.GetEndpoints() {
 		policy.Endpoints = append(policy.Endpoints, netip.MustParseAddrPort(text))
+	}
+	for _, text := range u.GetDns().GetServers() {
+		policy.DNS.Servers = append(policy.DNS.Servers, netip.MustParseAddrPort(text))
 	}
 	for _, text := range tcp.GetSourceAddresses() {
 		policy.TCP.SourceAddresses = append(policy.TCP.SourceAddresses, netip.MustParseAddr(text))

@@ -75,6 +75,7 @@ var others = map[string]string{
 	"tls.ca_file": "ca.pem", "tls.cert_file": "ca.pem", "tls.key_file": "key.pem", "tls.server_name": "b", "tls.min_version": "'1.3'",
 	"tls.dangerously_skip_verification": "accept-any-certificate", "tls.session_cache": "0",
 	"dns.refresh": "7s", "dns.min_ttl": "6s", "dns.max_ttl": "2m",
+	"dns.servers": "['10.0.0.53:53']", "dns.srv": "_http._tcp.a",
 	"tcp.keepalive_idle": "0s", "tcp.keepalive_interval": "6s", "tcp.keepalive_count": "4", "tcp.user_timeout": "0s",
 	"tcp.source_addresses": "['10.0.0.1']", "tcp.congestion": "bbr",
 	"retry.max_attempts": "3", "retry.budget": "0.5", "retry.min_budget": "0",

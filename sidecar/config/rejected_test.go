@@ -121,6 +121,8 @@ var rejected = []struct {
 	{"tls for a plain url", "upstreams: [{name: payments, url: http://a, tls: {min_version: '1.3'}}]", payments + ".tls", "", `is only for a url of scheme https; url is "http://a"`},
 	{"name resolution for fixed addresses", upstream("endpoints: ['10.0.0.1:80']\ndns: {refresh: 10s}"), payments + ".dns", "", "is only for an upstream without endpoints"},
 	{"a least time to live over the largest", upstream("dns: {min_ttl: 61s}"), payments + ".dns.min_ttl", "1m1s", "must be at most dns.max_ttl, which is 1m"},
+	{"a DNS server without a port", upstream("dns: {servers: ['10.0.0.53']}"), payments + ".dns.servers[0]", `"10.0.0.53"`, `must be "ip:port"`},
+	{"an SRV record that is no name", upstream("dns: {srv: 'http://a'}"), payments + ".dns.srv", `"http://a"`, "must be a DNS name"},
 	{"a document that is a list", "[]", "", "a list", "the document must be a table with listen, control"},
 	{"a document that is a text", "warmpool", "", `"warmpool"`, "the document must be a table with listen, control"},
 }

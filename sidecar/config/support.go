@@ -11,8 +11,6 @@ import (
 // does not happen. A line goes when the engine honours the setting and
 // translate passes it on; a test holds the two against each other.
 var notYet = []string{
-	"dns.min_ttl",
-	"dns.max_ttl",
 	"upkeep.connections",
 	"upkeep.method",
 	"upkeep.path",

@@ -1381,8 +1381,9 @@ func (x *Tls) GetSessionCache() uint32 {
 	return 0
 }
 
-// Dns configures name resolution. It happens off the path of requests, except for the first one. When the resolver fails,
-// the addresses known stay in use.
+// Dns configures name resolution. It happens off the path of requests, except for the first one. When it fails, the
+// addresses known stay in use. An address that is missing from an answer is dialled no more; its connections retire when it
+// is missing from the next one too, or, where answers hold changing parts of a larger set, from ten and for five minutes.
 type Dns struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Time between two resolutions when the answer's time to live is not known.
@@ -1390,7 +1391,14 @@ type Dns struct {
 	// A shorter time to live counts as this. At most max_ttl.
 	MinTtl *durationpb.Duration `protobuf:"bytes,2,opt,name=min_ttl,json=minTtl,proto3" json:"min_ttl,omitempty"`
 	// A longer time to live counts as this.
-	MaxTtl        *durationpb.Duration `protobuf:"bytes,3,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
+	MaxTtl *durationpb.Duration `protobuf:"bytes,3,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
+	// DNS servers to ask, instead of those in /etc/resolv.conf. Its search list and options count all the same, and /etc/hosts
+	// still comes first. Empty: the system's.
+	Servers []string `protobuf:"bytes,4,rep,name=servers,proto3" json:"servers,omitempty"`
+	// Name of an SRV record, such as "_http._tcp.payments.internal", that names hosts and ports to dial (RFC 2782): the lowest
+	// priority that can be reached, within it in proportion to the weights. The URL's host then only serves Host and TLS. Empty:
+	// the URL's host and port.
+	Srv           string `protobuf:"bytes,5,opt,name=srv,proto3" json:"srv,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1444,6 +1452,20 @@ func (x *Dns) GetMaxTtl() *durationpb.Duration {
 		return x.MaxTtl
 	}
 	return nil
+}
+
+func (x *Dns) GetServers() []string {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *Dns) GetSrv() string {
+	if x != nil {
+		return x.Srv
+	}
+	return ""
 }
 
 // Tcp configures the sockets of connections. TCP_NODELAY is always on.
@@ -1891,14 +1913,17 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x1ddangerously_skip_verification\x18\x06 \x01(\tB\x1e\xba\x99\x19\x1a*\x16accept-any-certificateP\x02R\x1bdangerouslySkipVerification\x12K\n" +
 	"\rsession_cache\x18\a \x01(\rB!\xba\x99\x19\x1d\n" +
 	"\x0264\x1a\x06100000\"\rno resumptionP\x02H\x00R\fsessionCache\x88\x01\x01B\x10\n" +
-	"\x0e_session_cache\"\xe3\x01\n" +
+	"\x0e_session_cache\"\xa3\x02\n" +
 	"\x03Dns\x12I\n" +
 	"\arefresh\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x14\xba\x99\x19\x10\n" +
 	"\x0330s\x12\x021s\x1a\x0324hP\x01R\arefresh\x12G\n" +
 	"\amin_ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x13\xba\x99\x19\x0f\n" +
 	"\x025s\x12\x021s\x1a\x0324hP\x01R\x06minTtl\x12H\n" +
 	"\amax_ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x14\xba\x99\x19\x10\n" +
-	"\x0360s\x12\x021s\x1a\x0324hP\x01R\x06maxTtl\"\xeb\x03\n" +
+	"\x0360s\x12\x021s\x1a\x0324hP\x01R\x06maxTtl\x12\"\n" +
+	"\aservers\x18\x04 \x03(\tB\b\xba\x99\x19\x040\x05P\x01R\aservers\x12\x1a\n" +
+	"\x03srv\x18\x05 \x01(\tB\b\xba\x99\x19\x040\n" +
+	"P\x01R\x03srv\"\xeb\x03\n" +
 	"\x03Tcp\x12j\n" +
 	"\x0ekeepalive_idle\x18\x01 \x01(\v2\x19.google.protobuf.DurationB(\xba\x99\x19$\n" +
 	"\x0315s\x12\x021s\x1a\x029h\"\x13no keepalive probesP\x02R\rkeepaliveIdle\x12\\\n" +

@@ -1,0 +1,186 @@
+package pool
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// The part of admission that decides which addresses an upstream has.
+//
+// An address is current while the newest answer holds it. Missing from an answer
+// it is missing: its connections are kept and used where no other is free, and it
+// is dialed only when no current address can be. Missing from the next answer
+// too, it is gone: its connections retire, one after the other, and where the
+// floor needs them not before others stand in for them.
+//
+// Some servers answer with a changing part of a larger set of addresses. An
+// address that comes back tells that; then each may be missing from ten answers
+// and for five minutes before it is gone, so that connections are not made and
+// retired in the rhythm of the answers.
+//
+// An answer of which a part could not be found out says nothing of what it does
+// not hold, and a failure says nothing at all.
+
+const (
+	missesGone     = 2                // answers without an address after which it is gone
+	missesRotating = 10               // the same where answers are parts of a set …
+	rotatingGone   = 5 * time.Minute  // … and the least time without it
+	rotatingMemory = 30 * time.Minute // for how long that is held to be so after the last sign of it
+	departedMemory = 10 * time.Minute // for how long an address that is gone would be recognised
+	maxEndpoints   = 512              // addresses kept at most; beyond, those missing without a connection go first
+	maxDeparted    = 512
+)
+
+// located is an address that an answer holds.
+type located struct {
+	addr             netip.AddrPort
+	priority, weight uint16
+	weighed          bool // priority and weight mean something
+}
+
+// answered reports what a lookup found. partial says that it may not be all.
+func (a *admission) answered(found []located, partial bool, now instant) EndpointChange {
+	change := a.hold(found, partial, now)
+	a.pump(now)
+	return change
+}
+
+// hold takes an answer's word on which addresses there are.
+func (a *admission) hold(found []located, partial bool, now instant) EndpointChange {
+	var change EndpointChange
+	known := make(map[netip.AddrPort]*endpoint, len(a.endpoints))
+	for _, e := range a.endpoints {
+		if !e.moved {
+			known[e.addr] = e
+		}
+	}
+	held := make(map[netip.AddrPort]bool, len(found))
+	for _, f := range found {
+		e := known[f.addr]
+		held[f.addr] = true
+		switch {
+		case e == nil:
+			if a.returned(f.addr, now) {
+				a.rotating = now + rotatingMemory
+			}
+			e = &endpoint{addr: f.addr}
+			known[f.addr] = e
+			a.endpoints = append(a.endpoints, e)
+			change.Added = append(change.Added, f.addr)
+		case e.misses > 0:
+			a.rotating = now + rotatingMemory
+			change.Returned = append(change.Returned, f.addr)
+		}
+		e.misses, e.gone = 0, false
+	}
+	for _, e := range a.endpoints {
+		if e.gone || held[e.addr] || partial {
+			continue
+		}
+		if e.misses++; e.misses == 1 {
+			e.missing = now
+			change.Missing = append(change.Missing, e.addr)
+		}
+		if a.vanished(e, now) {
+			change.Gone = append(change.Gone, e.addr)
+			a.depart(e, now)
+		}
+	}
+	a.trim(&change, now)
+	for _, e := range a.endpoints {
+		if e.misses == 0 {
+			change.Current++
+		}
+	}
+	return change
+}
+
+// vanished reports that a missing address has been missing for long enough.
+func (a *admission) vanished(e *endpoint, now instant) bool {
+	if now < a.rotating {
+		return e.misses >= missesRotating && now-e.missing >= rotatingGone
+	}
+	return e.misses >= missesGone
+}
+
+// depart lets the connections to an address go.
+func (a *admission) depart(e *endpoint, now instant) {
+	e.gone = true
+	if a.departed == nil || len(a.departed) >= maxDeparted {
+		a.departed = make(map[netip.AddrPort]instant)
+	}
+	a.departed[e.addr] = now
+	for _, s := range slices.Clone(e.idle) {
+		a.retire(s, CloseEndpointGone)
+	}
+}
+
+// returned reports that an address was one of the upstream's a while ago.
+func (a *admission) returned(addr netip.AddrPort, now instant) bool {
+	at, ok := a.departed[addr]
+	delete(a.departed, addr)
+	return ok && now-at < departedMemory
+}
+
+// trim forgets addresses that are gone and have no connection, and where there
+// are too many those missing for longest.
+func (a *admission) trim(change *EndpointChange, now instant) {
+	for len(a.endpoints) > maxEndpoints {
+		var longest *endpoint
+		for _, e := range a.endpoints {
+			if e.misses > 0 && !e.gone && (longest == nil || e.misses > longest.misses) {
+				longest = e
+			}
+		}
+		if longest == nil {
+			break
+		}
+		change.Gone = append(change.Gone, longest.addr)
+		a.depart(longest, now)
+		a.forgetGone()
+	}
+	a.forgetGone()
+}
+
+func (a *admission) forgetGone() {
+	a.endpoints = slices.DeleteFunc(a.endpoints, func(e *endpoint) bool { return e.gone && e.total == 0 })
+}
+
+// resolved reports addresses that are fixed: those that are not among them are
+// gone at once.
+func (a *admission) resolved(addrs []netip.AddrPort, now instant) {
+	found := make([]located, len(addrs))
+	for i, addr := range addrs {
+		found[i] = located{addr: addr}
+	}
+	a.hold(found, true, now)
+	for _, e := range a.endpoints {
+		if !e.gone && !slices.Contains(addrs, e.addr) {
+			a.depart(e, now)
+		}
+	}
+	a.forgetGone()
+	a.pump(now)
+}
+
+// unresolved reports that the upstream's addresses could not be found. What is
+// known stays in use; only an upstream without any address refuses.
+func (a *admission) unresolved(f *dialFailure, now instant) {
+	if slices.ContainsFunc(a.endpoints, func(e *endpoint) bool { return !e.moved }) {
+		return
+	}
+	a.failed(f, now)
+	a.refuseHopeless(now)
+}
+
+// known is how many addresses the upstream has, those missing included.
+func (a *admission) known() int {
+	n := 0
+	for _, e := range a.endpoints {
+		if !e.gone {
+			n++
+		}
+	}
+	return n
+}
