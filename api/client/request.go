@@ -103,7 +103,7 @@ func (c *Client) decide(p *plan) {
 // size decides as well.
 func (c *Client) streams(p *plan) bool {
 	return c.options.stream || p.wish.stream || p.eventStream ||
-		p.length < 0 || p.length > maxCall || p.length > 0 && p.req.GetBody == nil ||
+		p.length != 0 && !p.fits() ||
 		len(p.req.Trailer) > 0 ||
 		p.trace != nil && p.trace.Got1xxResponse != nil ||
 		c.large.has(p.place())

@@ -35,34 +35,43 @@ type exchange struct {
 
 // stream sends a request as a Stream.
 func (c *Client) stream(p *plan) (*http.Response, *Failure) {
-	var body io.ReadCloser
-	if p.length != 0 {
-		body = p.req.Body
-	} else {
+	if p.length == 0 {
 		closeBody(p.req)
+		return c.streamHeld(p, nil)
 	}
-	response, failure, unused := c.streamOnce(p, body, nil)
-	if failure == nil || !unused {
+	if p.fits() {
+		// In one message with the head it can be sent again, by the sidecar as well.
+		var held []byte
+		failure := appendBody(&held, p)
+		closeBody(p.req)
+		if failure != nil {
+			return nil, failure
+		}
+		return c.streamHeld(p, held[len(held)-int(p.length):])
+	}
+	response, failure, unused := c.streamOnce(p, p.req.Body, nil)
+	if failure == nil || !unused || p.req.GetBody == nil {
 		return response, failure
 	}
-	// The sidecar went, or was about to: its successor has the request, if it can be read again.
-	if body != nil {
-		if p.req.GetBody == nil {
-			return nil, failure
-		}
-		again, err := p.req.GetBody()
-		if err != nil {
-			return nil, failure
-		}
-		body = again
+	again, err := p.req.GetBody()
+	if err != nil {
+		return nil, failure
 	}
-	response, failure, _ = c.streamOnce(p, body, nil)
+	response, failure, _ = c.streamOnce(p, again, nil)
 	return response, failure
+}
+
+// fits reports whether the request's body is in memory, and small.
+func (p *plan) fits() bool {
+	return p.length >= 0 && p.length <= maxCall && p.req.GetBody != nil
 }
 
 // streamHeld sends a request as a Stream whose body was read before.
 func (c *Client) streamHeld(p *plan, body []byte) (*http.Response, *Failure) {
-	response, failure, _ := c.streamOnce(p, nil, body)
+	response, failure, unused := c.streamOnce(p, nil, body)
+	if failure != nil && unused { // the sidecar went, or was about to: its successor has the request
+		response, failure, _ = c.streamOnce(p, nil, body)
+	}
 	return response, failure
 }
 

@@ -6,45 +6,39 @@ import (
 	"io"
 	"strings"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
+	"github.com/warmpool-dev/warmpool/api/client"
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
 
-// failed turns the error of a call into the command's: what happened, for a
+// failed turns the error of a request into the command's: what happened, for a
 // person, and the exit code, for a script.
 func (f *sendFlags) failed(err error, stderr io.Writer) error {
-	s := status.Convert(err)
-	for _, detail := range s.Details() {
-		if failure, ok := detail.(*warmpoolv1.Failure); ok {
-			return errors.Join(&exitError{exitFailed, explain(failure)}, printReceipt(stderr, failure.GetReceipt()))
-		}
-	}
-	// Without a Failure the answer is gRPC's own, or that of something else which listens there.
-	switch s.Code() {
-	case codes.Unavailable, codes.Unimplemented:
-		return &exitError{exitUnreachable, fmt.Errorf("no sidecar answers at %s: %s\n  to do     start one (warmpool serve), wait for it (warmpool wait), or name its socket with -s", *f.socket, s.Message())}
-	case codes.DeadlineExceeded:
-		return &exitError{exitUnreachable, fmt.Errorf("the sidecar at %s gave no answer within the timeout of %s and %s more", *f.socket, f.timeout, answerSlack)}
+	failure, ok := errors.AsType[*client.Failure](err)
+	switch {
+	case !ok:
+		return &exitError{exitFailed, err}
+	case failure.Reason != warmpoolv1.Reason_REASON_UNSPECIFIED:
+		return errors.Join(&exitError{exitFailed, explain(failure)}, printReceipt(stderr, failure.Receipt))
+	case failure.Delivery == warmpoolv1.Delivery_DELIVERY_NOT_SENT:
+		return &exitError{exitUnreachable, fmt.Errorf("%s\n  to do     start one (warmpool serve), wait for it (warmpool wait), or name its socket with -s", failure.Message)}
 	default:
-		return &exitError{exitFailed, fmt.Errorf("%s: %s", s.Code(), s.Message())}
+		return &exitError{exitUnreachable, explain(failure)}
 	}
 }
 
 // explain words a failure over several lines: what, why, what it did, what to do.
-func explain(f *warmpoolv1.Failure) error {
+func explain(f *client.Failure) error {
 	var b strings.Builder
-	b.WriteString(f.GetMessage())
+	b.WriteString(f.Message)
 	line := func(name, text string) { fmt.Fprintf(&b, "\n  %-9s %s", name, text) }
-	line("reason", reasonName(f.GetReason()))
-	line("delivery", deliveryText(f.GetDelivery()))
-	line("attempts", fmt.Sprint(f.GetAttempts()))
-	line("status", codes.Code(uint32(f.GetCode())).String())
-	if after := f.GetRetryAfter(); after != nil {
-		line("again in", after.AsDuration().String())
+	line("reason", reasonName(f.Reason))
+	line("delivery", deliveryText(f.Delivery))
+	line("attempts", fmt.Sprint(f.Attempts))
+	line("status", f.Code.String())
+	if f.RetryAfter > 0 {
+		line("again in", f.RetryAfter.String())
 	}
-	line("to do", advice[f.GetReason()])
+	line("to do", advice[f.Reason])
 	return errors.New(b.String())
 }
 

@@ -1,28 +1,24 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/warmpool-dev/warmpool/api/client"
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
-
-// answerSlack is how much longer than --timeout the client waits: the sidecar
-// keeps the time and says what it was spent on.
-const answerSlack = 2 * time.Second
 
 // sendFlags are the flags of send.
 type sendFlags struct {
@@ -43,9 +39,10 @@ func newSendCommand(std streams) *cobra.Command {
 		Use:   "send UPSTREAM PATH",
 		Short: "Send one HTTP request through the sidecar, like curl",
 		Long: `Send one HTTP request over the sidecar's pooled connections to a configured
-upstream. The response's body goes to standard output byte for byte; everything
-else goes to standard error. Nothing is added to the request: no User-Agent, no
-Accept, and no Content-Type with -d. Redirects are not followed.
+upstream. The response's body goes to standard output byte for byte, as it comes
+and of any length; everything else goes to standard error. Nothing is added to
+the request: no User-Agent, no Accept, and no Content-Type with -d. Redirects
+are not followed.
 
 ` + targetHelp + `
 
@@ -79,8 +76,8 @@ Exit codes:
 	flags := cmd.Flags()
 	f.socket = addTarget(cmd)
 	flags.StringVarP(&f.method, "request", "X", http.MethodGet, "method; POST with -d")
-	flags.StringArrayVarP(&f.headers, "header", "H", nil, "header field 'Name: value', sent in the order given; repeatable")
-	flags.StringArrayVarP(&f.data, "data", "d", nil, "body: the text itself, @FILE, or @- for standard input; nothing is stripped")
+	flags.StringArrayVarP(&f.headers, "header", "H", nil, "header field 'Name: value'; repeatable, the values of a name go in the order given")
+	flags.StringArrayVarP(&f.data, "data", "d", nil, "body: the text itself, @FILE, or @- for standard input, sent as it comes; nothing is stripped")
 	flags.BoolVarP(&f.include, "include", "i", false, "print status line, header fields and trailers as well")
 	flags.BoolVar(&f.receipt, "receipt", false, "print to standard error how the exchange was carried out")
 	flags.BoolVarP(&f.fail, "fail", "f", false, "status 400 and above: no body, exit code 22")
@@ -89,125 +86,167 @@ Exit codes:
 	return cmd
 }
 
-// request makes the message from the command line.
-func (f *sendFlags) request(upstream, path string, stdin io.Reader) (*warmpoolv1.HttpRequest, error) {
-	request := &warmpoolv1.HttpRequest{
-		Upstream: upstream, Method: f.method, Path: path,
-		Options: &warmpoolv1.RequestOptions{Receipt: f.receipt, Idempotent: f.idempotent},
-	}
-	for what, text := range map[string]string{"upstream": upstream, "method": f.method, "path": path} {
-		if !utf8.ValidString(text) {
-			return nil, usage(fmt.Errorf("%s is %q, must be valid UTF-8; percent-encode other bytes of a path", what, text))
-		}
-	}
-	switch {
-	case f.timeout < 0:
+// request makes the request from the command line.
+func (f *sendFlags) request(upstream, path string, stdin io.Reader) (*http.Request, error) {
+	if f.timeout < 0 {
 		return nil, usage(fmt.Errorf("timeout is %s, must not be negative", f.timeout))
-	case f.timeout > 0:
-		request.Timeout = durationpb.New(f.timeout)
+	}
+	request := &http.Request{
+		Method: f.method,
+		URL:    &url.URL{Scheme: "http", Host: upstream, Opaque: path}, // Opaque goes as it is
+		Header: http.Header{"User-Agent": {""}},                        // none
+	}
+	if strings.HasPrefix(path, "//") { // of which Opaque would make a URL
+		request.URL.Opaque = ""
+		request.URL.Path, request.URL.RawQuery, request.URL.ForceQuery = strings.Cut(path, "?")
 	}
 	for _, line := range f.headers {
 		name, value, ok := strings.Cut(line, ":")
-		if !ok || !utf8.ValidString(name) {
+		if !ok {
 			return nil, usage(fmt.Errorf("header is %q, must be 'Name: value'", line))
 		}
-		header := &warmpoolv1.Header{Name: name}
 		value = strings.Trim(value, " \t")
-		if utf8.ValidString(value) {
-			header.Value = value
-		} else {
-			header.RawValue = []byte(value)
+		switch http.CanonicalHeaderKey(name) {
+		case "Host":
+			request.Host = value
+		case "User-Agent":
+			request.Header.Set(name, value)
+		default:
+			request.Header.Add(name, value)
 		}
-		request.Headers = append(request.Headers, header)
 	}
-	var err error
-	request.Body, err = f.body(stdin)
-	return request, err
+	return request, f.body(request, stdin)
 }
 
-func (f *sendFlags) body(stdin io.Reader) ([]byte, error) {
+// body gives the request its body.
+func (f *sendFlags) body(request *http.Request, stdin io.Reader) error {
 	switch len(f.data) {
 	case 0:
-		return nil, nil
+		return nil
 	case 1:
 	default:
-		return nil, usage(fmt.Errorf("data is given %d times, must be given once", len(f.data)))
+		return usage(fmt.Errorf("data is given %d times, must be given once", len(f.data)))
 	}
 	switch name, isFile := strings.CutPrefix(f.data[0], "@"); {
 	case !isFile:
-		return []byte(name), nil
+		request.ContentLength = int64(len(name))
+		request.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(name)), nil }
 	case name == "-":
-		body, err := io.ReadAll(stdin)
-		if err != nil {
-			return nil, fmt.Errorf("data from standard input: %w", err)
-		}
-		return body, nil
+		request.Body, request.ContentLength = io.NopCloser(stdin), -1
+		return nil
 	default:
-		body, err := os.ReadFile(name)
+		about, err := os.Stat(name)
 		if err != nil {
-			return nil, usage(fmt.Errorf("data: %w", err))
+			return usage(fmt.Errorf("data: %w", err))
 		}
-		return body, nil
+		request.ContentLength = -1
+		if about.Mode().IsRegular() {
+			request.ContentLength = about.Size()
+			request.GetBody = func() (io.ReadCloser, error) { return os.Open(name) }
+		}
+		if request.Body, err = os.Open(name); err != nil {
+			return usage(fmt.Errorf("data: %w", err))
+		}
+		return nil
 	}
+	var err error
+	request.Body, err = request.GetBody()
+	return err
 }
 
-func (f *sendFlags) send(ctx context.Context, request *warmpoolv1.HttpRequest, std streams) error {
-	conn, err := f.socket.dial()
-	if err != nil {
+func (f *sendFlags) send(ctx context.Context, request *http.Request, std streams) error {
+	if _, err := f.socket.name(); err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }()
+	sidecar, err := client.Dial(string(*f.socket), client.Streaming(), client.DisableCompression(), client.Patience(0))
+	if err != nil {
+		return usage(fmt.Errorf("socket is %q: %w", string(*f.socket), err))
+	}
+	defer func() { _ = sidecar.Close() }()
 	if f.timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, f.timeout+answerSlack)
+		ctx, cancel = context.WithTimeout(ctx, f.timeout)
 		defer cancel()
 	}
-	answer, err := warmpoolv1.NewHttpServiceClient(conn).Send(ctx, &warmpoolv1.SendRequest{Request: request})
+	if f.idempotent {
+		ctx = client.WithIdempotent(ctx)
+	}
+	var receipt *warmpoolv1.Receipt
+	if f.receipt {
+		ctx = client.WithReceipt(ctx, func(r *warmpoolv1.Receipt) { receipt = r })
+	}
+	response, err := sidecar.Do(ctx, request)
 	if err != nil {
 		return f.failed(err, std.err)
 	}
-	response := answer.GetResponse()
-	refused := f.fail && response.GetStatus() >= http.StatusBadRequest
-	unfinished, err := f.print(std.out, response, !refused)
-	if receipt := response.GetReceipt(); receipt != nil {
-		if unfinished && isTerminal(std.out) && isTerminal(std.err) {
-			fmt.Fprintln(std.err) // there the receipt would begin on the body's last line
+	defer func() { _ = response.Body.Close() }()
+	refused := f.fail && response.StatusCode >= http.StatusBadRequest
+	out := &outlet{Writer: std.out, last: '\n'}
+	if err := f.print(out, response, !refused); err != nil {
+		if out.err != nil { // nobody reads it any more
+			return out.err
 		}
-		err = errors.Join(err, printReceipt(std.err, receipt))
+		return f.failed(err, std.err)
 	}
+	if receipt != nil && out.unfinished() && isTerminal(std.out) && isTerminal(std.err) {
+		fmt.Fprintln(std.err) // there the receipt would begin on the body's last line
+	}
+	err = printReceipt(std.err, receipt)
 	if err == nil && refused {
-		err = &exitError{exitStatus, fmt.Errorf("the response's status is %d", response.GetStatus())}
+		err = &exitError{exitStatus, fmt.Errorf("the response's status is %d", response.StatusCode)}
 	}
 	return err
 }
 
-// print writes what was asked for of a response, and reports whether its last
-// line has no end.
-func (f *sendFlags) print(w io.Writer, response *warmpoolv1.HttpResponse, withBody bool) (unfinished bool, err error) {
-	var out bytes.Buffer
+// print writes what was asked for of a response.
+func (f *sendFlags) print(out *outlet, response *http.Response, withBody bool) error {
 	if f.include {
-		// HTTP/1.1 is what the pool speaks; the phrase is the registered one, as the upstream's own says nothing more.
-		fmt.Fprintf(&out, "HTTP/1.1 %d %s\r\n", response.GetStatus(), http.StatusText(int(response.GetStatus())))
-		writeFields(&out, response.GetHeaders())
-		out.WriteString("\r\n")
+		fmt.Fprintf(out, "%s %s\r\n", response.Proto, response.Status)
+		writeFields(out, response.Header)
+		io.WriteString(out, "\r\n") //nolint:errcheck // out remembers
 	}
-	if withBody {
-		out.Write(response.GetBody())
+	body := io.Writer(out)
+	if !withBody {
+		body = io.Discard // read it is: trailers and receipt follow it
+	}
+	if _, err := io.Copy(body, response.Body); err != nil {
+		return err
 	}
 	if f.include {
-		writeFields(&out, response.GetTrailers())
+		writeFields(out, response.Trailer)
 	}
-	unfinished = out.Len() > 0 && out.Bytes()[out.Len()-1] != '\n'
-	_, err = out.WriteTo(w)
-	return unfinished, err
+	return out.err
 }
 
-func writeFields(out *bytes.Buffer, fields []*warmpoolv1.Header) {
-	for _, field := range fields {
-		out.WriteString(field.GetName())
-		out.WriteString(": ")
-		out.WriteString(field.GetValue())
-		out.Write(field.GetRawValue())
-		out.WriteString("\r\n")
+// writeFields writes fields in the order of their names, the values of a name in
+// that of the message.
+func writeFields(out *outlet, fields http.Header) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		for _, value := range fields[name] {
+			fmt.Fprintf(out, "%s: %s\r\n", name, value)
+		}
 	}
 }
+
+// outlet is an output that remembers how it ended.
+type outlet struct {
+	io.Writer
+
+	last byte  // that was written; a line end before there is one
+	err  error // the first one
+}
+
+// Write implements io.Writer.
+func (o *outlet) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if n > 0 {
+		o.last = p[n-1]
+	}
+	if err != nil && o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+// unfinished reports that the last line has no end.
+func (o *outlet) unfinished() bool { return o.last != '\n' }

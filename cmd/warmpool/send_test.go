@@ -49,6 +49,15 @@ func TestSend(t *testing.T) {
 		}
 	})
 
+	t.Run("moves bodies that no message could hold", func(t *testing.T) {
+		large := bytes.Repeat(binaryBody(), 100) // about 8 MiB
+		o := warmpoolWith(t, bytes.NewReader(large), nil, "send", "-s", s.target, "origin", "/", "-d", "@-", "--receipt")
+		o.expect(t, exitOK, "attempts")
+		if o.stdout != string(large) {
+			t.Errorf("want the %d bytes that were sent, got %d", len(large), len(o.stdout))
+		}
+	})
+
 	t.Run("takes the body from standard input", func(t *testing.T) {
 		o := warmpoolWith(t, bytes.NewReader(binaryBody()), nil, "send", "-s", s.target, "origin", "/", "-d", "@-", "-X", "PUT", "-i")
 		o.expect(t, exitOK, `X-Got: PUT / []`)
@@ -92,7 +101,7 @@ func TestSend(t *testing.T) {
 	})
 
 	t.Run("refuses header injection, naming the field", func(t *testing.T) {
-		s.send("origin", "/", "-H", "X-Test: a\r\nX-Evil: b").expect(t, exitFailed, "INVALID_REQUEST", "headers[0]", "NOT_SENT")
+		s.send("origin", "/", "-H", "X-Test: a\r\nX-Evil: b").expect(t, exitFailed, "INVALID_REQUEST", "header X-Test", "NOT_SENT")
 	})
 
 	t.Run("finds the sidecar in the environment", func(t *testing.T) {
@@ -112,6 +121,20 @@ func TestSendFailSaysTheStatusByItsExitCode(t *testing.T) {
 	o.expect(t, exitStatus, "HTTP/1.1 418 I'm a teapot\r\n", "the response's status is 418")
 	if strings.Contains(o.stdout, "the details") {
 		t.Errorf("want no body with --fail, got %q", o.stdout)
+	}
+}
+
+func TestSendSaysWhenTheResponseBreaksOff(t *testing.T) {
+	origin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = io.WriteString(w, "not all")
+	}))
+	defer origin.Close()
+	s := startSidecar(t, origin.URL, "", "")
+	o := s.send("origin", "/", "--receipt")
+	o.expect(t, exitFailed, "RESPONSE_TRUNCATED", "RESPONDED: the upstream has it", "connection closed")
+	if o.stdout != "not all" {
+		t.Errorf("want what came on standard output, got %q", o.stdout)
 	}
 }
 

@@ -44,17 +44,24 @@ func addTarget(cmd *cobra.Command) *target {
 	return &t
 }
 
+// name is the address as gRPC writes it.
+func (t target) name() (string, error) {
+	switch scheme, address, _ := strings.Cut(string(t), "://"); {
+	case scheme == "unix" && strings.HasPrefix(address, "/"):
+		return "unix://" + address, nil
+	case scheme == "tcp" && address != "":
+		return "dns:///" + address, nil
+	default:
+		return "", usage(fmt.Errorf("socket is %q, must be unix:///absolute/path or tcp://host:port", string(t)))
+	}
+}
+
 // dial makes a client connection. Nothing is connected yet: the first call
 // does that.
 func (t target) dial() (*grpc.ClientConn, error) {
-	var name string
-	switch scheme, address, _ := strings.Cut(string(t), "://"); {
-	case scheme == "unix" && strings.HasPrefix(address, "/"):
-		name = "unix://" + address
-	case scheme == "tcp" && address != "":
-		name = "dns:///" + address
-	default:
-		return nil, usage(fmt.Errorf("socket is %q, must be unix:///absolute/path or tcp://host:port", string(t)))
+	name, err := t.name()
+	if err != nil {
+		return nil, err
 	}
 	conn, err := grpc.NewClient(name,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
