@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -91,6 +92,11 @@ func (f *sendFlags) request(upstream, path string, stdin io.Reader) (*http.Reque
 	if f.timeout < 0 {
 		return nil, usage(fmt.Errorf("timeout is %s, must not be negative", f.timeout))
 	}
+	for what, text := range map[string]string{"upstream": upstream, "method": f.method, "path": path} {
+		if !utf8.ValidString(text) {
+			return nil, usage(fmt.Errorf("%s is %q, must be valid UTF-8; percent-encode other bytes of a path", what, text))
+		}
+	}
 	request := &http.Request{
 		Method: f.method,
 		URL:    &url.URL{Scheme: "http", Host: upstream, Opaque: path}, // Opaque goes as it is
@@ -102,7 +108,7 @@ func (f *sendFlags) request(upstream, path string, stdin io.Reader) (*http.Reque
 	}
 	for _, line := range f.headers {
 		name, value, ok := strings.Cut(line, ":")
-		if !ok {
+		if !ok || !utf8.ValidString(name) {
 			return nil, usage(fmt.Errorf("header is %q, must be 'Name: value'", line))
 		}
 		value = strings.Trim(value, " \t")
