@@ -63,6 +63,7 @@ type admission struct {
 type endpoint struct {
 	addr         netip.AddrPort
 	idle         []*slot // most recently used last
+	told         told    // what the kernel says of its connections
 	active       int
 	dialing      int
 	total        int
@@ -98,6 +99,11 @@ type slot struct {
 	tcp       tcpSample     // what the kernel said of its TCP
 	sampled   instant       // when; 0: it never did
 	own       window        // this side's congestion window
+	peer      window        // the peer's, guessed from what it sent
+	begun     int           // the own window, segments, when what is outstanding began
+	losses    losses        // what had to be sent again of late
+	outlier   bool          // its round trip or its losses stand out among its siblings
+	place     int           // its index in endpoint.told.slots
 	condemned CloseReason   // it goes as soon as it is free; CloseNone: it need not
 
 	generation uint32 // see replacing
@@ -352,16 +358,12 @@ func (a *admission) shut(why Reason) {
 }
 
 // takeIdle makes the best idle connection active: of two endpoints drawn by
-// chance the one with fewer active connections, and there the one used last,
-// so that surplus connections go cold and retire, or the one unused longest,
-// as the policy selects.
+// chance the one with fewer active connections, and there the one that suits
+// the request best.
 func (a *admission) takeIdle(t *ticket, now instant) *slot {
 	for a.idle > 0 {
 		e := a.idleEndpoint()
-		s := e.idle[len(e.idle)-1]
-		if a.policy.Selection == SelectRoundRobin {
-			s = e.idle[0]
-		}
+		s := a.choose(e, t, now)
 		if why := a.stale(s, now); why != CloseNone {
 			a.retire(s, why)
 			continue
@@ -435,6 +437,7 @@ func (a *admission) begin(s *slot, t *ticket, now instant) {
 	}
 	s.inflight++
 	s.alone = !t.pipelinable
+	s.sends(now)
 	if s.inflight > 1 {
 		return
 	}
@@ -469,6 +472,7 @@ func (a *admission) dropIdle(s *slot) {
 // forget ends the record of a connection.
 func (a *admission) forget(s *slot) {
 	s.state = slotLost
+	s.endpoint.told.forget(s)
 	a.total--
 	s.endpoint.total--
 	if e := s.endpoint; e.gone && e.total == 0 {

@@ -49,7 +49,7 @@ func fuzzedPolicy(b [6]byte) Policy {
 	p.MaxWait = time.Duration(b[3]%4) * 500 * time.Millisecond
 	p.MaxIdleTime = time.Duration(b[3]>>4%4) * time.Second
 	p.MaxLifetime = time.Duration(b[4]%4) * 3 * time.Second
-	p.Selection = Selection(b[4] >> 4 % 2)
+	p.Selection = Selection(b[4] >> 4 % 3)
 	return p
 }
 
@@ -74,6 +74,9 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 		r := &ticket{fresh: about%8 == 1, again: about%8 < 3, pipelinable: about%8 > 3}
 		if about%16 > 12 {
 			r.deadline = d.now + time.Duration(about)*10*time.Millisecond
+		}
+		if about%5 == 0 {
+			r.size = int64(about) * 1000
 		}
 		d.request(fmt.Sprintf("r%d", n), r)
 	case 4, 5:
@@ -140,6 +143,15 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 		case 6:
 			if id, ok := pick(slotDialing, slotIdle, slotActive, slotRetiring); ok {
 				d.discard(d.slots[id], CloseByOperator)
+				d.settled()
+			}
+		case 7:
+			if id, ok := pick(slotActive, slotIdle, slotRetiring); ok {
+				rtt := time.Duration(1+about*n%97) * time.Millisecond
+				d.measured(d.slots[id], tcpSample{
+					rtt: rtt, leastRTT: rtt, rto: 2 * rtt, mss: 1000, window: 1 + about, unanswered: about % 16 / 15,
+					segments: uint64(10 * n), retransmits: uint64(n / (1 + about)),
+				}, about%3 > 0, d.now)
 				d.settled()
 			}
 		case 4:

@@ -30,6 +30,7 @@ type conn struct {
 	tls      TLSInfo
 
 	congestion string // congestion control by the kernel's name; empty: not known
+	flight     int64  // bytes that a new connection's window lets leave at once; 0: not known
 
 	// Self-synchronised.
 	deadline atomic.Int64                          // instant at which what the connection waits for has taken too long; 0: none
@@ -194,8 +195,10 @@ func (c *conn) release(x *Exchange, why CloseReason) {
 	case alive && why == CloseNone:
 		next = c.upstream.freed(c, x)
 	case alive && announced(why):
+		c.upstream.lastServed(c, x)
 		c.linger(why)
 	case alive:
+		c.upstream.lastServed(c, x)
 		c.shut(why)
 	}
 	x.complete()

@@ -317,6 +317,11 @@ func (d *decisions) check() {
 			must(i == 0 || e.idle[i-1].idleSince <= s.idleSince, "%s has its idle connections out of order", endpointName(e.addr))
 		}
 	}
+	for _, e := range d.endpoints {
+		for i, s := range e.told.slots {
+			must(s.place == i && s.endpoint == e && s.sampled != 0 && s.state != slotLost, "%s lists connection %d as measured", endpointName(e.addr), s.id)
+		}
+	}
 	must(known == d.total, "%d of %d connections are at an endpoint that is forgotten", d.total-known, d.total)
 	d.checkQueue(must)
 	d.checkDue(must)

@@ -113,6 +113,7 @@ func (x *Exchange) prepare(u *Upstream, req *Request, sink Sink) *Error {
 			fmt.Sprintf("the request asks to upgrade the connection to %q, which a pooled connection cannot do", up), nil)
 	}
 	x.pipelinable = len(req.Body) == 0 && x.stream == nil && h1.Idempotent(x.head.Method) && !x.head.WantsClose()
+	x.size = x.head.BodyLength()
 	x.idempotent = req.Idempotent || h1.Idempotent(x.head.Method) || hasIdempotencyKey(req.Fields)
 	if req.Timeout > 0 {
 		x.deadline = x.asked + req.Timeout

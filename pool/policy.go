@@ -59,6 +59,7 @@ type Selection uint8
 const (
 	SelectRecent     Selection = iota // the one used last, so that surplus ones go cold and retire
 	SelectRoundRobin                  // the one unused longest
+	SelectWarmest                     // the one whose congestion windows, both sides', are largest
 )
 
 // TLSPolicy is how the pool speaks TLS to an upstream of scheme https.

@@ -8,6 +8,7 @@ type ticket struct {
 	since       instant // when it last joined the queue
 	giveUp      instant // refused then, if still waiting; 0: never
 	deadline    instant // the caller's own; 0: none
+	size        int64   // of the request's body, bytes; negative: not known
 	pipelinable bool    // may follow others on a connection, and be followed, before they are answered
 	fresh       bool    // must not have a connection that has been lying idle
 	admitted    bool    // it was let in once: a drain finishes it

@@ -24,6 +24,7 @@ type Receipt struct {
 	Sent       int64          // bytes written for the exchange, head and framing included, before TLS
 	Received   int64          // bytes read for it, heads and framing included, after TLS
 	RTT        time.Duration  // round trip as the kernel has it at the end; 0: unknown
+	Rounds     int            // round trips of slow start that the connection's windows spared, estimated; negative: unknown
 	Closed     CloseReason    // why the connection ended with the exchange; CloseNone: it did not
 
 	Waited    time.Duration // until the last attempt had its connection
@@ -53,7 +54,7 @@ func (x *Exchange) account(c *conn, now instant) {
 	r.Age, r.Idle = now-c.opened, x.idled
 	r.Connect, r.Handshake = c.dialed.connect, c.dialed.handshake
 	r.Waited = now - x.asked
-	r.Sent, r.Received, r.Written, r.FirstByte = 0, 0, 0, 0
+	r.Sent, r.Received, r.Written, r.FirstByte, r.Rounds = 0, 0, 0, 0, -1
 	x.begun = now
 }
 

@@ -133,7 +133,7 @@ func (u *Upstream) Stats() Stats {
 // kernel for the figures of each.
 func (u *Upstream) Connections() []ConnectionInfo {
 	conns := u.open()
-	u.sample(conns)
+	u.sampleAll(conns, u.pool.now())
 	now := u.pool.now()
 	list := make([]ConnectionInfo, 0, len(conns))
 	u.mu.Lock()

@@ -25,10 +25,12 @@ func (f TCPFigures) Known() bool { return f.MSS > 0 }
 // tcpSample is what the kernel said of a connection's TCP when it was asked.
 type tcpSample struct {
 	rtt, deviation, rto time.Duration
+	leastRTT            time.Duration // the shortest round trip of the last minutes; 0: not known
 	mss                 int           // bytes of a full segment
 	window              int           // congestion window, segments
 	lastSent            time.Duration // since data was last sent
 	unacked             int           // segments
+	segments            uint64        // segments of data sent so far, those sent again included
 	retransmits         uint64        // segments sent again so far
 	unanswered          int           // retransmissions and keepalive probes in a row without an answer
 	deliveryRate        uint64        // bytes per second

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -14,14 +15,19 @@ func (s socket) sample() (tcpSample, bool) {
 	if !ok {
 		return tcpSample{}, false
 	}
+	least := time.Duration(info.Min_rtt) * time.Microsecond
+	if info.Min_rtt == math.MaxUint32 { // none was measured
+		least = 0
+	}
 	return tcpSample{
 		rtt:       time.Duration(info.Rtt) * time.Microsecond,
 		deviation: time.Duration(info.Rttvar) * time.Microsecond,
+		leastRTT:  least,
 		rto:       time.Duration(info.Rto) * time.Microsecond,
 		mss:       int(info.Snd_mss),
 		window:    int(info.Snd_cwnd),
 		lastSent:  time.Duration(info.Last_data_sent) * time.Millisecond,
-		unacked:   int(info.Unacked), retransmits: uint64(info.Total_retrans),
+		unacked:   int(info.Unacked), segments: uint64(info.Data_segs_out), retransmits: uint64(info.Total_retrans),
 		unanswered:   int(info.Retransmits) + int(info.Probes),
 		deliveryRate: info.Delivery_rate,
 	}, true

@@ -21,13 +21,18 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	change max=2 …         the policy is plainPolicy with these differences from now on
 //	resolve e1 e2 …        the host has these addresses
 //	unresolved [permanent] the host has none
-//	ask a [fresh] [again] [pipelinable] [deadline=1s]
+//	ask a [fresh] [again] [pipelinable] [deadline=1s] [size=1000000]
 //	gone a                 the caller of a gives up
 //	dialed 1               connection 1 stands
 //	failed 1 [permanent]   it could not be made
 //	done 1                 its exchange is over and it may carry another
 //	lost 1 [early] [blame] it is closed; early: by the peer, unused; blame: with unanswered exchanges on it
 //	limit 1 30s            how long its server lets it idle
+//	measured 1 window=10 rtt=50ms [least=40ms] [sent=1s] [segments=9] [again=2] [unanswered] [keeps]
+//	                       what the kernel says of it: congestion window in segments of 1000 bytes, round trip (the
+//	                       timeout is 200ms more), data last sent so long ago, segments so far and those sent again;
+//	                       keeps: idleness does not lower its window
+//	received 1 100000      the response of the exchange on it had so many bytes
 //	pass 1s                time passes, ticks included
 //	late 1s                time passes and the ticks do not come
 //	next                   time passes until the next tick
@@ -111,6 +116,16 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		}
 		return id
 	}
+	number := func(option string) int {
+		if !has(option) {
+			return 0
+		}
+		n, err := strconv.Atoi(options[option])
+		if err != nil {
+			t.Fatalf("%s: %v", strings.Join(words, " "), err)
+		}
+		return n
+	}
 	refused := func(reason Reason) *dialFailure {
 		return &dialFailure{reason: reason, detail: "no luck", err: errors.New("boom"), permanent: has("permanent")}
 	}
@@ -133,7 +148,7 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.unresolved(refused(ReasonDNSFailed), d.now)
 		d.settled()
 	case "ask":
-		r := &ticket{fresh: has("fresh"), again: has("again"), pipelinable: has("pipelinable")}
+		r := &ticket{fresh: has("fresh"), again: has("again"), pipelinable: has("pipelinable"), size: int64(number("size"))}
 		if has("deadline") {
 			r.deadline = d.now + span(options["deadline"])
 		}
@@ -154,6 +169,29 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.closes(id, has("early"))
 	case "limit":
 		d.slots[connection()].idleLimit = span(args[1])
+	case "measured":
+		sample := tcpSample{
+			rtt: span(options["rtt"]), mss: 1000, window: number("window"),
+			segments: uint64(number("segments")), retransmits: uint64(number("again")),
+		}
+		sample.rto = sample.rtt + 200*time.Millisecond
+		if sample.leastRTT = sample.rtt; has("least") {
+			sample.leastRTT = span(options["least"])
+		}
+		if has("sent") {
+			sample.lastSent = span(options["sent"])
+		}
+		if has("unanswered") {
+			sample.unanswered = 1
+		}
+		d.measured(d.slots[connection()], sample, !has("keeps"), d.now)
+		d.settled()
+	case "received":
+		n, err := strconv.Atoi(args[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.note("spared %d round trips", d.slots[connection()].carried(0, int64(n), d.now))
 	case "pass":
 		d.pass(span(args[0]))
 	case "late":
@@ -219,6 +257,8 @@ func policyOf(t *testing.T, options map[string]string, span func(string) time.Du
 			p.MaxRequests, err = strconv.Atoi(value)
 		case "round_robin":
 			p.Selection = SelectRoundRobin
+		case "warmest":
+			p.Selection = SelectWarmest
 		case "pipeline":
 			p.PipelineDepth, err = strconv.Atoi(value)
 		case "warm":

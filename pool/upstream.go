@@ -32,7 +32,8 @@ type Upstream struct {
 		dials     map[*slot]instant // under way, and when they began
 		closed    bool
 		counters  Counters
-		retrying  int // exchanges under way that are being sent again
+		sampleAt  instant // when the kernel is to be asked for the figures of all connections; 0: it tells none
+		retrying  int     // exchanges under way that are being sent again
 		timer     *time.Timer
 		waiters   []*waiter          // for a state of all this
 		resolving context.CancelFunc // ends what keeps the endpoints up to date
@@ -217,6 +218,7 @@ func (u *Upstream) abandon(x *Exchange, why error) {
 // exchange to begin on it next, if one waits.
 func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
 	now := u.pool.now()
+	sample, due := c.sampleAfter(x, now)
 	u.mu.Lock()
 	if c.slot.state == slotActive { // else it was lost meanwhile, and counted then
 		u.mu.counters.Exchanges++
@@ -225,6 +227,10 @@ func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
 		}
 	}
 	a := &u.mu.admission
+	u.served(c, x, now)
+	if due {
+		a.measured(c.slot, sample, u.decays(c), now)
+	}
 	a.hinted(c.slot, x.hint)
 	t, why := a.freed(c.slot, now)
 	next := u.grant(t, c.slot, now)
@@ -423,8 +429,8 @@ func (u *Upstream) dial(s *slot) {
 		return
 	}
 	c := newConn(u, s, nc, n, times)
-	u.pool.restarts.look(now)
-	sample, known := n.socket.sample()
+	sample, known := c.sample(now)
+	c.flight = int64(sample.window) * int64(sample.mss)
 	if use, short := u.pool.ports.opened(c.ports, now, localPorts()); short {
 		if f := u.pool.options.Observer.PortsShort; f != nil {
 			f(u.name, use)
@@ -439,6 +445,7 @@ func (u *Upstream) dial(s *slot) {
 	u.mu.counters.HandshakeTime += times.handshake
 	if known {
 		u.mu.admission.measured(s, sample, u.decays(c), now)
+		u.sampleAgain(now)
 	}
 	t := u.mu.admission.dialed(s, now)
 	x := u.grant(t, s, now)
@@ -480,6 +487,7 @@ func (u *Upstream) setAlarm(at instant) {
 // tick lets time pass: for the decisions, and for what runs on connections.
 func (u *Upstream) tick() {
 	now := u.pool.now()
+	u.sampleDue(now)
 	var late []*conn
 	u.mu.Lock()
 	u.alarm.Store(0)
@@ -496,6 +504,7 @@ func (u *Upstream) tick() {
 		}
 	}
 	u.setAlarm(next)
+	u.setAlarm(u.mu.sampleAt)
 	todo := u.settle()
 	u.mu.Unlock()
 	for _, c := range late {

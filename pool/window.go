@@ -37,3 +37,34 @@ func (w *window) used(now instant) {
 	w.segments = w.at(now)
 	w.sent = now
 }
+
+// carried: n segments have been sent, the last of them now. With each flight
+// their sender's window has grown by as many segments as were acknowledged, which
+// Linux allows up to twice what was in flight (RFC 5681, 3.1;
+// tcp_is_cwnd_limited). It is for a window that can only be guessed, the peer's:
+// losses would have lowered it.
+func (w *window) carried(n int, now instant) {
+	w.used(now)
+	for n > 0 && w.segments < mostSegments {
+		flight := min(n, max(w.segments, 1))
+		w.segments = max(w.segments, 2*flight)
+		n -= flight
+	}
+	w.segments = min(w.segments, mostSegments)
+}
+
+// mostSegments bounds a guessed window: about what the receive buffer that Linux
+// allows by default lets come at once.
+const mostSegments = 2048
+
+// rounds is how many round trips it takes to bring n segments to the peer with a
+// window that doubles with each: the least r for which w + 2w + … + 2^(r-1)w is n
+// or more. Nothing takes none.
+func rounds(n, w int) int {
+	r := 0
+	for w = max(w, 1); n > 0; w *= 2 {
+		n -= w
+		r++
+	}
+	return r
+}

@@ -102,7 +102,9 @@ func translate(u *warmpoolv1.Upstream, c credentials) pool.Policy {
 	return policy
 }
 
-var selections = map[string]pool.Selection{"recent": pool.SelectRecent, "round_robin": pool.SelectRoundRobin}
+var selections = map[string]pool.Selection{
+	"recent": pool.SelectRecent, "round_robin": pool.SelectRoundRobin, "warmest": pool.SelectWarmest,
+}
 
 var tlsVersions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 

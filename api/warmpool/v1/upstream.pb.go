@@ -926,7 +926,11 @@ type Connections struct {
 	// Exchanges that one connection carries at most.
 	MaxRequests *uint64 `protobuf:"varint,6,opt,name=max_requests,json=maxRequests,proto3,oneof" json:"max_requests,omitempty"`
 	// Which idle connection is taken. The endpoint is always the less active one of two random ones; within it:
-	// "recent": the most recently used, so that surplus ones go cold and retire; "round_robin": the one unused longest.
+	// "recent": the most recently used, so that surplus ones go cold and retire; "round_robin": the one unused longest;
+	// "warmest": the one whose congestion windows, both sides', are largest. Whatever is selected, a request whose body does
+	// not fit into the window of a new connection (14 KB or so), or is of unknown length, takes the connection with the
+	// largest sending window, idleness counted, and a connection whose round trip or losses stand out among those to the same
+	// endpoint is taken last (Linux).
 	Selection     string `protobuf:"bytes,7,opt,name=selection,proto3" json:"selection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1840,7 +1844,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	" \x01(\v2\x10.warmpool.v1.DnsR\x03dns\x12\"\n" +
 	"\x03tcp\x18\v \x01(\v2\x10.warmpool.v1.TcpR\x03tcp\x12(\n" +
 	"\x05retry\x18\f \x01(\v2\x12.warmpool.v1.RetryR\x05retry\x12+\n" +
-	"\x06upkeep\x18\r \x01(\v2\x13.warmpool.v1.UpkeepR\x06upkeep\"\xab\x04\n" +
+	"\x06upkeep\x18\r \x01(\v2\x13.warmpool.v1.UpkeepR\x06upkeep\"\xb4\x04\n" +
 	"\vConnections\x124\n" +
 	"\x04warm\x18\x01 \x01(\rB\x1b\xba\x99\x19\x17\n" +
 	"\x010\x1a\x06100000\"\bno floorP\x01H\x00R\x04warm\x88\x01\x01\x12,\n" +
@@ -1854,9 +1858,9 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\fmax_lifetime\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x1f\xba\x99\x19\x1b\n" +
 	"\x0315m\x12\x021s\x1a\x04720h\"\bno limitP\x01R\vmaxLifetime\x12;\n" +
 	"\fmax_requests\x18\x06 \x01(\x04B\x13\xba\x99\x19\x0f\n" +
-	"\x010\"\bno limitP\x01H\x03R\vmaxRequests\x88\x01\x01\x12A\n" +
-	"\tselection\x18\a \x01(\tB#\xba\x99\x19\x1f\n" +
-	"\x06recent*\x06recent*\vround_robinP\x01R\tselectionB\a\n" +
+	"\x010\"\bno limitP\x01H\x03R\vmaxRequests\x88\x01\x01\x12J\n" +
+	"\tselection\x18\a \x01(\tB,\xba\x99\x19(\n" +
+	"\x06recent*\x06recent*\vround_robin*\awarmestP\x01R\tselectionB\a\n" +
 	"\x05_warmB\x06\n" +
 	"\x04_maxB\x0e\n" +
 	"\f_max_dialingB\x0f\n" +
