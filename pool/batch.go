@@ -10,6 +10,7 @@ type Batch struct {
 // Start is Upstream.Start, but what is written may wait for Send.
 func (b *Batch) Start(u *Upstream, x *Exchange, req *Request, sink Sink) error {
 	if failure := x.prepare(u, req, sink); failure != nil {
+		u.ended(x, failure)
 		return failure
 	}
 	if !x.pipelinable || u.policy().PipelineDepth <= 1 {

@@ -122,6 +122,9 @@ func (c *conn) start(x *Exchange, mayBlock bool, together *Batch) bool {
 		if served == 0 {
 			x.met(c, why)
 		}
+		if c.opened <= x.asked {
+			c.upstream.missed(nil, true)
+		}
 		return false
 	}
 	x.begin(c, now)

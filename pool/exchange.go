@@ -69,6 +69,7 @@ type Exchange struct {
 	trailers   []h1.Field
 	hint       h1.KeepAlive // what the response says of the connection's time
 
+	counted bool // as one that ended with a response
 	receipt Receipt
 	begun   instant // the last attempt, when a receipt is wanted
 }
@@ -277,10 +278,18 @@ func (x *Exchange) complete() {
 		if x.written == notWritten { // it did not come to an attempt
 			x.attempts--
 			x.spoilt++
+		} else {
+			lost := f.Reason == ReasonConnectionClosed || f.Reason == ReasonConnectionReset || f.Reason == ReasonWriteFailed
+			if stale := lost && x.conn != nil && x.conn.opened <= x.asked; stale || f.Delivery == DeliveryNotReceived {
+				x.upstream.missed(f, stale)
+			}
 		}
 		if x.again() && x.upstream.allowRetry(x) {
 			if x.wantReceipt {
 				x.accountFailure()
+			}
+			if told := x.upstream.pool.options.Observer.Retried; told != nil {
+				told(x.upstream.name, f.Reason, f.Endpoint, f)
 			}
 			x.arrived = x.arrived || !f.SafeToRetry()
 			x.fresh, x.ticket.again = true, true
@@ -303,6 +312,7 @@ func (x *Exchange) finish() {
 	if x.wantReceipt {
 		x.accountEnd()
 	}
+	x.upstream.ended(x, x.fault)
 	x.stream.end()
 	x.sink.End(x.trailers, x.fault)
 }

@@ -43,6 +43,10 @@ type Observer struct {
 	// ResolveRecovered: a lookup succeeded after so many that failed, over so long.
 	ResolveRecovered func(upstream string, failures int, lasted time.Duration)
 	EndpointsChanged func(EndpointChange)
+	// Refused: a request failed before it was tried.
+	Refused func(upstream string, why Reason, endpoint netip.AddrPort, err error)
+	// Retried: an attempt failed and another one follows; why is the failed one's.
+	Retried func(upstream string, why Reason, endpoint netip.AddrPort, err error)
 	// PortsShort: most local ports towards an endpoint are taken. Told once, when
 	// it becomes so.
 	PortsShort func(upstream string, use PortUse)

@@ -1,5 +1,7 @@
 package pool
 
+import "time"
+
 // ticket is a request's place in the queue for a connection.
 type ticket struct {
 	exchange    *Exchange // whose it is. Never used by the decisions
@@ -19,6 +21,19 @@ type ticket struct {
 type queue struct {
 	first, last *ticket
 	len         int
+}
+
+// oldest is for how long the first request in it has waited that has not had a
+// connection before. Those that had are in front.
+func (q *queue) oldest(now instant) time.Duration {
+	longest := time.Duration(0)
+	for t := q.first; t != nil; t = t.next {
+		longest = max(longest, now-t.since)
+		if !t.again {
+			break
+		}
+	}
+	return longest
 }
 
 func (q *queue) pushBack(t *ticket) {

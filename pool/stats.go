@@ -12,11 +12,30 @@ type Stats struct {
 	Upstream string
 	Counters
 
+	Mode                                       Mode
 	Max, Total, Active, Idle, Dialing, Waiting int
-	Endpoints                                  int // addresses in use
-	LastDialError                              string
-	Ports                                      []PortUse // towards the upstream's endpoints
+	Warm                                       int           // connections that are kept with no traffic
+	OldestWait                                 time.Duration // for how long the first of those that wait has waited
+	Endpoints                                  int           // addresses in use
+	LastDialError                              string        // empty when the newest dial succeeded
+	SinceDialError                             time.Duration // since the last dial failed; 0: none has
+	Ports                                      []PortUse     // towards the upstream's endpoints
 	IdleLimits                                 []IdleLimit
+	Addresses                                  []EndpointStats // the endpoints one by one, by address
+}
+
+// EndpointStats is one address of an upstream as it is now.
+type EndpointStats struct {
+	Endpoint                        netip.AddrPort
+	Dialing, Idle, Active, Draining int
+	Gone                            bool            // no longer an address of the upstream: nothing new goes there
+	Failures                        int             // rounds of failed dials in a row
+	RetryIn                         time.Duration   // until it may be dialed again; 0: it may
+	IdleLimit                       time.Duration   // idle time after which its connections retire; 0: no limit
+	IdleLimitSource                 IdleLimitSource // where that comes from
+	ReuseOff                        time.Duration   // for which its connections carry one exchange each; 0: as many as they may
+	PipeliningOff                   time.Duration   // for which requests are not pipelined to it; 0: as the policy says
+	RTT                             time.Duration   // median of its connections' smoothed round trips; 0: not known
 }
 
 // IdleLimit is for how long an endpoint lets a connection idle, as learned from
@@ -30,10 +49,20 @@ type IdleLimit struct {
 type Counters struct {
 	Opened         uint64                   // connections established
 	Exchanges      uint64                   // attempts that ended, well or not
-	Reused         uint64                   // of these, on a connection that had carried one before: handshakes saved
+	Reused         uint64                   // of these, on a connection that stood before they asked for one: handshakes saved
+	Responses      uint64                   // exchanges that ended with a response
+	Failures       [reasonCount]uint64      // exchanges that failed, refused ones included, by Reason
 	Retries        uint64                   // attempts that repeated a failed one
+	RetriesAfter   [reasonCount]uint64      // the same, by the Reason of the failed one
 	RetriesRefused uint64                   // failures that could have been repeated had the budget allowed it
+	Stale          uint64                   // attempts that met a connection which the upstream had closed or was closing
+	NotReceived    uint64                   // failed attempts whose request was proven not to have been received
+	Waits          uint64                   // exchanges that had to wait for a connection, and got one
+	WaitTime       time.Duration            // waited by all of them together
 	DialsFailed    uint64                   // dials that gave no connection
+	DialFailures   [reasonCount]uint64      // the same, by Reason
+	TLSHandshakes  uint64                   // completed
+	TLSResumed     uint64                   // of these, with a session of an earlier connection
 	ConnectTime    time.Duration            // spent in TCP connects, summed over Opened
 	HandshakeTime  time.Duration            // spent in TLS handshakes, summed over Opened
 	Refused        [reasonCount]uint64      // requests that got no connection, by Reason
@@ -106,9 +135,13 @@ func (u *Upstream) Stats() Stats {
 	defer u.mu.Unlock()
 	a := &u.mu.admission
 	s := Stats{
-		Upstream: u.name, Counters: u.mu.counters,
+		Upstream: u.name, Counters: u.mu.counters, Mode: u.mode(),
 		Max: a.policy.Max, Total: a.total, Active: a.active, Idle: a.idle, Dialing: a.dialing, Waiting: a.waiting.len,
-		Endpoints: len(a.endpoints),
+		Endpoints: len(a.endpoints), Warm: a.policy.Warm, OldestWait: a.waiting.oldest(now),
+		Addresses: u.addresses(now),
+	}
+	if u.mu.dialError > 0 {
+		s.SinceDialError = max(1, now-u.mu.dialError)
 	}
 	for c := range u.mu.conns {
 		sent, received := c.traffic()
@@ -127,6 +160,34 @@ func (u *Upstream) Stats() Stats {
 	}
 	s.Ports = u.pool.ports.list(now, localPorts(), func(e netip.AddrPort) bool { return mine[e] })
 	return s
+}
+
+// addresses describes, under the lock, the endpoints one by one.
+func (u *Upstream) addresses(now instant) []EndpointStats {
+	a := &u.mu.admission
+	rtts := make(map[*endpoint][]time.Duration)
+	for c := range u.mu.conns {
+		if rtt := c.slot.tcp.rtt; c.slot.sampled > 0 && rtt > 0 {
+			rtts[c.slot.endpoint] = append(rtts[c.slot.endpoint], rtt)
+		}
+	}
+	left := func(until instant) time.Duration { return max(0, until-now) }
+	list := make([]EndpointStats, 0, len(a.endpoints))
+	for _, e := range a.endpoints {
+		is := EndpointStats{
+			Endpoint: e.addr, Dialing: e.dialing, Idle: len(e.idle), Active: e.active, Gone: e.gone,
+			Draining: e.total - e.dialing - len(e.idle) - e.active, Failures: e.fails,
+			RetryIn: left(e.retryAt), ReuseOff: left(e.reuse.off), PipeliningOff: left(e.noPipelining),
+		}
+		is.IdleLimit, is.IdleLimitSource = a.mayIdle(&slot{endpoint: e}, now)
+		if known := rtts[e]; len(known) > 0 {
+			slices.Sort(known)
+			is.RTT = known[len(known)/2]
+		}
+		list = append(list, is)
+	}
+	slices.SortFunc(list, func(a, b EndpointStats) int { return a.Endpoint.Compare(b.Endpoint) })
+	return list
 }
 
 // Connections lists the established connections, oldest first. It asks the

@@ -33,6 +33,7 @@ type Upstream struct {
 		closed    bool
 		counters  Counters
 		sampleAt  instant // when the kernel is to be asked for the figures of all connections; 0: it tells none
+		dialError instant // when the last dial failed; 0: none has
 		retrying  int     // exchanges under way that are being sent again
 		timer     *time.Timer
 		waiters   []*waiter          // for a state of all this
@@ -80,6 +81,7 @@ func (u *Upstream) Do(ctx context.Context, req *Request) (*Response, error) {
 	do.done = make(chan struct{}, 1)
 	x := &do.Exchange
 	if failure := x.prepare(u, req, &do.whole); failure != nil {
+		u.ended(x, failure)
 		return nil, failure
 	}
 	if ctx.Err() != nil {
@@ -106,6 +108,7 @@ func (u *Upstream) Do(ctx context.Context, req *Request) (*Response, error) {
 // at all; the sink is then told nothing.
 func (u *Upstream) Start(x *Exchange, req *Request, sink Sink) error {
 	if failure := x.prepare(u, req, sink); failure != nil {
+		u.ended(x, failure)
 		return failure
 	}
 	u.submit(x, false, nil)
@@ -182,7 +185,38 @@ func (u *Upstream) allowRetry(x *Exchange) bool {
 		x.retrying = true
 	}
 	u.mu.counters.Retries++
+	u.mu.counters.RetriesAfter[x.fault.Reason]++
 	return true
+}
+
+// ended counts an exchange that is over, with failure or, where that is nil, with
+// a response.
+func (u *Upstream) ended(x *Exchange, failure *Error) {
+	if x.counted {
+		return
+	}
+	u.mu.Lock()
+	if failure != nil {
+		u.mu.counters.Failures[failure.Reason]++
+	} else {
+		u.mu.counters.Responses++
+	}
+	u.mu.Unlock()
+	if f := u.pool.options.Observer.Refused; f != nil && failure != nil && failure.Attempts == 0 {
+		f(u.name, failure.Reason, failure.Endpoint, failure)
+	}
+}
+
+// missed counts what an attempt that failed met.
+func (u *Upstream) missed(f *Error, stale bool) {
+	u.mu.Lock()
+	if stale {
+		u.mu.counters.Stale++
+	}
+	if f != nil && f.Delivery == DeliveryNotReceived {
+		u.mu.counters.NotReceived++
+	}
+	u.mu.Unlock()
 }
 
 // retryEnded makes room in the budget again.
@@ -222,9 +256,13 @@ func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
 	u.mu.Lock()
 	if c.slot.state == slotActive { // else it was lost meanwhile, and counted then
 		u.mu.counters.Exchanges++
-		if c.slot.exchanges > 0 {
+		if c.opened <= x.asked {
 			u.mu.counters.Reused++
 		}
+	}
+	if x.fault == nil && !x.unexpected {
+		u.mu.counters.Responses++
+		x.counted = true
 	}
 	a := &u.mu.admission
 	u.served(c, x, now)
@@ -259,8 +297,15 @@ func (u *Upstream) grant(t *ticket, s *slot, now instant) *Exchange {
 	if t == nil {
 		return nil
 	}
+	u.waited(t, now)
 	u.give(t.exchange, s, now)
 	return t.exchange
+}
+
+// waited counts, under the lock, the wait of a request that has a connection now.
+func (u *Upstream) waited(t *ticket, now instant) {
+	u.mu.counters.Waits++
+	u.mu.counters.WaitTime += now - t.since
 }
 
 // give notes, under the lock, that x has s, which may be nil.
@@ -292,7 +337,7 @@ func (u *Upstream) lost(c *conn, end ending) {
 	a := &u.mu.admission
 	if c.slot.state == slotActive { // ended with an exchange, not given back
 		u.mu.counters.Exchanges++
-		if c.slot.exchanges > 0 {
+		if c.slot.exchanges > 0 || c.slot.idled > 0 {
 			u.mu.counters.Reused++
 		}
 	}
@@ -361,6 +406,7 @@ func (u *Upstream) settle() []order {
 					u.tasks.Add(1)
 				}
 			case orderBegin:
+				u.waited(o.ticket, o.at)
 				u.give(o.ticket.exchange, o.slot, o.at)
 			case orderRefuse:
 				u.mu.counters.Refused[o.reason]++
@@ -417,6 +463,8 @@ func (u *Upstream) dial(s *slot) {
 		u.mu.Lock()
 		delete(u.mu.dials, s)
 		u.mu.counters.DialsFailed++
+		u.mu.counters.DialFailures[failure.reason]++
+		u.mu.dialError = now
 		u.mu.admission.dialFailed(s, failure, now)
 		u.checkEmpty()
 		todo := u.settle()
@@ -443,6 +491,12 @@ func (u *Upstream) dial(s *slot) {
 	u.mu.counters.Opened++
 	u.mu.counters.ConnectTime += times.connect
 	u.mu.counters.HandshakeTime += times.handshake
+	if c.tls.Version != 0 {
+		u.mu.counters.TLSHandshakes++
+		if c.tls.Resumed {
+			u.mu.counters.TLSResumed++
+		}
+	}
 	if known {
 		u.mu.admission.measured(s, sample, u.decays(c), now)
 		u.sampleAgain(now)
