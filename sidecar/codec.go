@@ -43,5 +43,5 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 
 // whole is data in one piece, with a reference for the caller.
 func whole(data mem.BufferSlice) mem.Buffer {
-	return data.MaterializeToBuffer(mem.DefaultBufferPool())
+	return data.MaterializeToBuffer(&messages)
 }

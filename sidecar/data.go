@@ -2,6 +2,7 @@ package sidecar
 
 import (
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
@@ -39,6 +40,7 @@ func newDataServer(cfg *warmpoolv1.Config, service *httpService, h *health) *grp
 		grpc.WriteBufferSize(connBuffer),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
+		experimental.BufferPool(&messages),
 	)...)
 	s.RegisterService(&dataService, service)
 	h.register(s, dataServices...)

@@ -1,9 +1,6 @@
 package sidecar
 
 import (
-	"slices"
-	"sync"
-
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -17,12 +14,16 @@ import (
 // is read from the connection into its place in the message.
 type reply struct {
 	message []byte
-	open    int // where the length of a body of unknown length is to stand; 0: nowhere
+	memory  *[]byte // message's, of messages; nil: none yet
+	open    int     // where the length of a body of unknown length is to stand; 0: nowhere
 }
 
 // Head implements pool.Sink.
 func (r *reply) Head(head *h1.Head, length int64) error {
-	m := r.message[:0]
+	if r.memory == nil {
+		r.memory = messages.Get(0)
+	}
+	m := (*r.memory)[:0]
 	m = protowire.AppendTag(m, responseStatus, protowire.VarintType)
 	m = protowire.AppendVarint(m, uint64(head.Status))
 	for name, value := range head.EndToEnd {
@@ -33,7 +34,7 @@ func (r *reply) Head(head *h1.Head, length int64) error {
 	case length > 0:
 		m = protowire.AppendTag(m, responseBody, protowire.BytesType)
 		m = protowire.AppendVarint(m, uint64(length))
-		m = slices.Grow(m, int(length))
+		m = r.grow(m, int(length))
 	case length < 0:
 		m = protowire.AppendTag(m, responseBody, protowire.BytesType)
 		r.open = len(m)
@@ -43,8 +44,40 @@ func (r *reply) Head(head *h1.Head, length int64) error {
 	return nil
 }
 
+// grow is m, what is written so far, with room for n more bytes.
+func (r *reply) grow(m []byte, n int) []byte {
+	if cap(m)-len(m) >= n {
+		return m
+	}
+	larger := messages.Get(len(m) + n)
+	m = append((*larger)[:0], m...)
+	messages.Put(r.memory)
+	r.memory = larger
+	return m
+}
+
+// release gives the memory back, unless it was taken.
+func (r *reply) release() {
+	if r.memory != nil {
+		*r.memory = r.message
+		messages.Put(r.memory)
+	}
+	r.memory, r.message = nil, nil
+}
+
+// take is the message as a buffer of gRPC's, which has the memory from now on.
+func (r *reply) take() mem.Buffer {
+	*r.memory = r.message
+	b := mem.NewBuffer(r.memory, &messages)
+	r.memory, r.message = nil, nil
+	return b
+}
+
 // Body implements pool.Sink.
 func (r *reply) Body(piece []byte) error {
+	if cap(r.message)-len(r.message) < len(piece) {
+		r.message = r.grow(r.message, max(len(piece), len(r.message)))
+	}
 	r.message = append(r.message, piece...)
 	return nil
 }
@@ -77,36 +110,5 @@ func (r *reply) complete(trailers []h1.Field, receipt *pool.Receipt) {
 			panic("sidecar: a receipt cannot be encoded: " + err.Error()) // it holds numbers and an address
 		}
 		r.message = protowire.AppendBytes(r.message, encoded)
-	}
-}
-
-// messages is where the memory of messages comes from and, once gRPC has sent
-// them, goes to.
-var messages messagePool
-
-const (
-	messageSize  = 4 << 10   // to begin with
-	messageLimit = 256 << 10 // of what is kept for the next one
-)
-
-type messagePool struct{ sync.Pool }
-
-var _ mem.BufferPool = (*messagePool)(nil)
-
-// Get implements mem.BufferPool.
-func (p *messagePool) Get(length int) *[]byte {
-	b, ok := p.Pool.Get().(*[]byte)
-	if !ok {
-		fresh := make([]byte, 0, max(messageSize, length))
-		b = &fresh
-	}
-	*b = slices.Grow((*b)[:0], length)[:length]
-	return b
-}
-
-// Put implements mem.BufferPool.
-func (p *messagePool) Put(b *[]byte) {
-	if cap(*b) <= messageLimit {
-		p.Pool.Put(b)
 	}
 }

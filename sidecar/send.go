@@ -35,7 +35,6 @@ type sendCall struct {
 
 	source  mem.Buffer // the SendRequest; what was read of it lies in there
 	message []byte     // the HttpRequest in it
-	taken   *[]byte    // the reply's memory, gRPC's in the end
 	failure *pool.Error
 	done    chan struct{}
 }
@@ -75,8 +74,6 @@ func (s *httpService) exchange(ctx context.Context, c *sendCall) *pool.Error {
 	if failure != nil {
 		return failure
 	}
-	c.taken = messages.Get(0)
-	c.reply.message = *c.taken
 	if err := upstream.Start(&c.Exchange, &c.request, c); err != nil {
 		return asFailure(err)
 	}
@@ -134,11 +131,9 @@ func (c *sendCall) takeSlowly() error {
 
 // give implements outbound: the SendResponse. The call is over with it.
 func (c *sendCall) give() mem.BufferSlice {
-	*c.taken = c.reply.message
 	prefix := protowire.AppendTag(make([]byte, 0, 8), sendResponseResponse, protowire.BytesType)
 	prefix = protowire.AppendVarint(prefix, uint64(len(c.reply.message)))
-	data := mem.BufferSlice{mem.SliceBuffer(prefix), mem.NewBuffer(c.taken, &messages)}
-	c.taken = nil
+	data := mem.BufferSlice{mem.SliceBuffer(prefix), c.reply.take()}
 	c.release()
 	return data
 }
@@ -149,12 +144,8 @@ func (c *sendCall) release() {
 		c.source.Free()
 		c.source = nil
 	}
-	if c.taken != nil {
-		*c.taken = c.reply.message
-		messages.Put(c.taken)
-		c.taken = nil
-	}
-	c.message, c.reply.message, c.failure = nil, nil, nil
+	c.reply.release()
+	c.message, c.failure = nil, nil
 	clear(c.fields)
 	c.request = pool.Request{}
 	sendCalls.Put(c)

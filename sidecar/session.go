@@ -36,8 +36,7 @@ type session struct {
 		room     *sync.Cond              // for the receiver: unsent has fallen, or gone
 		calls    map[uint64]*sessionCall // by id, those that run
 		unsent   int                     // calls that run, and replies that have not been sent
-		out      []byte                  // replies, encoded: a SessionResponse
-		replies  int                     // in out
+		out      outgoing                // replies that wait for the sender
 		sending  bool                    // the sender has been woken, or is at it
 		draining bool
 		told     bool // the client knows of draining
@@ -215,7 +214,7 @@ func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem
 var shuttingDown = pool.Error{Reason: pool.ReasonDraining, Delivery: pool.DeliveryNotSent, Detail: "the sidecar is shutting down"}
 
 func (se *session) full() bool {
-	return (se.mu.unsent >= se.limit || len(se.mu.out) >= maxUnsent) && !se.mu.gone
+	return (se.mu.unsent >= se.limit || se.mu.out.size >= maxUnsent) && !se.mu.gone
 }
 
 func sessionFailure(detail string) *pool.Error {
@@ -242,11 +241,10 @@ func (c *sessionCall) end(_ []h1.Field, failure *pool.Error) {
 	se.mu.Lock()
 	delete(se.mu.calls, c.id)
 	if failure == nil {
-		se.mu.out = appendReply(se.mu.out, c.id, c.reply.message)
+		se.mu.out.response(c.id, &c.reply)
 	} else {
-		se.mu.out = append(se.mu.out, encoded...)
+		se.mu.out.failure(encoded)
 	}
-	se.mu.replies++
 	se.rouse()
 	c.over = true
 	c.recycle()
@@ -262,9 +260,7 @@ func (c *sessionCall) recycle() {
 	}
 	c.source.Free()
 	c.source, c.message, c.session = nil, nil, nil
-	if cap(c.reply.message) > messageLimit {
-		c.reply.message = nil
-	}
+	c.reply.release()
 	clear(c.fields)
 	c.request = pool.Request{}
 	sessionCalls.Put(c)
@@ -276,8 +272,7 @@ func (se *session) refuse(id uint64, failure *pool.Error, message []byte, duplic
 	if duplicate {
 		f.Reason = warmpoolv1.Reason_REASON_DUPLICATE_ID
 	}
-	se.mu.out = append(se.mu.out, encodeFailure(id, f)...)
-	se.mu.replies++
+	se.mu.out.failure(encodeFailure(id, f))
 	se.rouse()
 }
 
@@ -289,8 +284,7 @@ func (se *session) cancel(id uint64) {
 		se.mu.unsent++
 		f, _ := se.service.failureMessage(sessionFailure("there is no call with this id to cancel: it is over, or was never begun"), nil)
 		f.Reason = warmpoolv1.Reason_REASON_UNKNOWN_ID
-		se.mu.out = append(se.mu.out, encodeFailure(id, f)...)
-		se.mu.replies++
+		se.mu.out.failure(encodeFailure(id, f))
 		se.rouse()
 		se.mu.Unlock()
 		return
@@ -344,16 +338,14 @@ func (se *session) rouse() {
 
 // send sends replies until the client has all, or is gone and every call is over.
 func (se *session) send() {
-	var spare []byte
+	var spare []outMessage
 	for range se.wake {
 		runtime.Gosched() // what is about to end may as well come along
 		for {
 			se.mu.Lock()
-			out, replies := se.mu.out, se.mu.replies
-			se.mu.out, se.mu.replies = spare[:0], 0
+			out := se.mu.out.messages
 			tell := se.mu.draining && !se.mu.told
 			if len(out) == 0 && !tell {
-				se.mu.out = out
 				se.mu.sending = false
 				done := (se.mu.ended || se.mu.gone) && len(se.mu.calls) == 0
 				se.mu.Unlock()
@@ -362,31 +354,40 @@ func (se *session) send() {
 				}
 				break
 			}
+			se.mu.out = outgoing{messages: spare[:0]}
 			se.mu.told = se.mu.told || tell
-			gone := se.mu.gone
 			se.mu.Unlock()
 			if tell {
-				out = protowire.AppendTag(out, sessionResponseDraining, protowire.VarintType)
-				out = protowire.AppendVarint(out, 1)
+				if len(out) == 0 {
+					out = append(out, outMessage{})
+				}
+				out[0].draining()
 			}
-			if !gone && se.stream.SendMsg(&replyMessage{out}) != nil {
-				se.abandon()
+			for i := range out {
+				se.sendMessage(&out[i])
 			}
-			spare = nil
-			se.mu.Lock()
-			se.mu.unsent -= replies
-			se.mu.room.Broadcast()
-			se.mu.Unlock()
+			spare = out
 		}
 	}
 }
 
-// replyMessage is a SessionResponse as it is sent.
-type replyMessage struct{ encoded []byte }
-
-// give implements outbound.
-func (m *replyMessage) give() mem.BufferSlice {
-	return mem.BufferSlice{mem.NewBuffer(&m.encoded, &messages)}
+// sendMessage sends one message, unless the client is gone, and makes room for as
+// many calls as it had replies.
+func (se *session) sendMessage(m *outMessage) {
+	se.mu.Lock()
+	gone := se.mu.gone
+	se.mu.Unlock()
+	switch {
+	case gone:
+		m.drop()
+	case se.stream.SendMsg(m) != nil:
+		se.abandon()
+	}
+	se.mu.Lock()
+	se.mu.unsent -= m.replies
+	se.mu.room.Broadcast()
+	se.mu.Unlock()
+	*m = outMessage{}
 }
 
 // sessionMessage is a SessionRequest as it is received.
@@ -396,18 +397,6 @@ type sessionMessage struct{ buffer mem.Buffer }
 func (m *sessionMessage) take(data mem.BufferSlice) error { //nolint:unparam // inbound's signature
 	m.buffer = whole(data)
 	return nil
-}
-
-// appendReply writes a SessionReply that holds a response.
-func appendReply(dst []byte, id uint64, response []byte) []byte {
-	size := protowire.SizeTag(sessionReplyID) + protowire.SizeVarint(id) +
-		protowire.SizeTag(sessionReplyResponse) + protowire.SizeBytes(len(response))
-	dst = protowire.AppendTag(dst, sessionResponseReplies, protowire.BytesType)
-	dst = protowire.AppendVarint(dst, uint64(size))
-	dst = protowire.AppendTag(dst, sessionReplyID, protowire.VarintType)
-	dst = protowire.AppendVarint(dst, id)
-	dst = protowire.AppendTag(dst, sessionReplyResponse, protowire.BytesType)
-	return protowire.AppendBytes(dst, response)
 }
 
 func (se *session) encodeFailure(id uint64, e *pool.Error, message []byte) []byte {

@@ -152,7 +152,11 @@ func TestAReplyIsTheMessageThatTheGeneratedCodeReads(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 			session := new(warmpoolv1.SessionResponse)
-			if err := proto.Unmarshal(appendReply(nil, 300, r.message), session); err != nil {
+			var out outgoing
+			out.response(300, &r.reply)
+			given := out.messages[0].give()
+			defer given.Free()
+			if err := proto.Unmarshal(given.Materialize(), session); err != nil {
 				t.Fatal(err)
 			}
 			want := &warmpoolv1.SessionResponse{Replies: []*warmpoolv1.SessionReply{{Id: 300, Outcome: &warmpoolv1.SessionReply_Response{Response: c.want}}}}
