@@ -116,7 +116,7 @@ fuzz: ## Fuzz each target for FUZZTIME (10s)
 BENCHFLAGS ?=
 
 .PHONY: bench
-bench: ## Measure: codec and engine (BENCH selects), then warmpool beside HAProxy and ReverseProxy (about 2 minutes)
+bench: ## Measure: codec and engine (BENCH selects), then warmpool beside HAProxy, against the targets (about 4 minutes)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./pool/...
 	go run ./cmd/warmpool-bench $(BENCHFLAGS)
 

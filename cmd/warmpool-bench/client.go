@@ -24,8 +24,9 @@ type ClientKind string
 // The kinds of client.
 const (
 	NetHTTP ClientKind = "net/http"
-	Send    ClientKind = "send" // HttpService.Send by grpc-go
-	Session ClientKind = "session"
+	Send    ClientKind = "send"    // HttpService.Send by grpc-go
+	Session ClientKind = "session" // net/http through the Go client
+	Stream  ClientKind = "stream"  // the same, with a stream for each request
 )
 
 // exchange carries out one request and says what came back. Many goroutines
@@ -46,6 +47,7 @@ var clientKinds = map[ClientKind]func(target) (exchange, error){
 	NetHTTP: netHTTPExchange,
 	Send:    sendExchange,
 	Session: sessionExchange,
+	Stream:  streamExchange,
 }
 
 // userAgent is sent by every kind of client, so that all requests carry the

@@ -1,12 +1,13 @@
 // Command warmpool-bench measures warmpool beside its peers: HAProxy,
 // httputil.ReverseProxy and no intermediary at all, in one run on one machine.
 //
-//	warmpool-bench [-rounds 5] [-run REGEXP] [-json FILE] [-profile DIR] [-quick]
+//	warmpool-bench [-rounds 5] [-run REGEXP] [-json FILE] [-profile DIR] [-other BINARY] [-quick]
 //
 // Everything that costs CPU is a process of its own, so that the kernel's
 // accounting tells who spent what: an origin that answers from memory, the
 // intermediary under test, and the client that asks. The client of a proxy is
-// net/http, that of warmpool is grpc-go; both reach the intermediary over a
+// net/http, that of warmpool is grpc-go for Send, and for Session and Stream
+// net/http through the Go client; all reach the intermediary over a
 // Unix socket unless the row says otherwise, and the intermediary reaches the
 // origin over loopback TCP.
 //

@@ -79,6 +79,7 @@ type options struct {
 	profiles string
 	quick    bool
 	warmpool string
+	other    string
 }
 
 const (
@@ -87,7 +88,7 @@ const (
 )
 
 const helpHead = `Measures warmpool beside HAProxy and httputil.ReverseProxy in one run: ratios
-first, then figures, as tables. A run takes about two minutes; leave the machine
+first, then figures, as tables, and at the end the targets and what was reached. A run takes about four minutes; leave the machine
 alone meanwhile.
 
     warmpool-bench [flags]
@@ -106,6 +107,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.profiles, "profile", "", "write CPU profiles of the sidecar with many requests in flight into this `folder`; its rows then carry the profiler's cost")
 	flags.BoolVar(&o.quick, "quick", false, "smoke test: few requests in 2 rounds, too short to conclude anything from")
 	flags.StringVar(&o.warmpool, "warmpool", "", "measure this `binary`; default: build cmd/warmpool")
+	flags.StringVar(&o.other, "other", "", "measure this other `binary` of warmpool too, in rows beside those of the first: what a change brings")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, helpHead)
@@ -132,7 +134,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 
 // run measures, prints the report to stdout and tells its progress on stderr.
 func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
-	groups := suite(o.match, o.quick)
+	groups := suite(o.match, o.quick, o.other != "")
 	if len(groups) == 0 {
 		return usageError{fmt.Errorf("-run %q matches no row", o.match)}
 	}
@@ -140,7 +142,7 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	b := &bench{haproxy: program.Find("haproxy"), warmpool: o.warmpool, profiles: o.profiles}
+	b := &bench{haproxy: program.Find("haproxy"), warmpool: o.warmpool, other: o.other, profiles: o.profiles}
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
@@ -154,6 +156,11 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 	} else if err := program.Check(b.warmpool); err != nil {
 		return usageError{fmt.Errorf("-warmpool: %w", err)}
+	}
+	if b.other != "" {
+		if err := program.Check(b.other); err != nil {
+			return usageError{fmt.Errorf("-other: %w", err)}
+		}
 	}
 	if b.profiles != "" {
 		if err := os.MkdirAll(b.profiles, 0o750); err != nil {
@@ -181,6 +188,7 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		}
 		report.Groups = append(report.Groups, measured)
 	}
+	report.Goals = report.goals()
 	if err := report.print(stdout); err != nil {
 		return err
 	}

@@ -83,15 +83,15 @@ func TestQuickRunReportsEveryFigureOfEveryRow(t *testing.T) {
 		t.Fatalf("%d groups, want %d", len(report.Groups), len(loads))
 	}
 	for i, g := range report.Groups {
-		if want := loads[i].quickly(); g.Load != want || g.Rounds != quickRounds || len(g.Rows) != len(ways) {
+		if want := loads[i].quickly(); g.Load != want || g.Rounds != quickRounds || len(g.Rows) != len(want.ways()) {
 			t.Errorf("group %d is %+v with %d rounds and %d rows, want %+v, %d, %d",
-				i, g.Load, g.Rounds, len(g.Rows), want, quickRounds, len(ways))
+				i, g.Load, g.Rounds, len(g.Rows), want, quickRounds, len(want.ways()))
 		}
 		for _, row := range g.Rows {
 			t.Run(row.ID(), func(t *testing.T) { checkRow(t, row, report.Environment.HAProxy != "") })
 			// Each row stands in the table of ratios and in that of figures.
-			if n := len(regexp.MustCompile(`(?m)^  `+regexp.QuoteMeta(row.Name)+` {2,}\S`).FindAllString(stdout, -1)); n != 2*len(loads) {
-				t.Errorf("row %q stands %d times in the output, want %d", row.Name, n, 2*len(loads))
+			if n := len(regexp.MustCompile(`(?m)^  `+regexp.QuoteMeta(row.Name)+` {2,}\S`).FindAllString(stdout, -1)); n < 2 {
+				t.Errorf("row %q stands %d times in the output", row.Name, n)
 			}
 		}
 	}

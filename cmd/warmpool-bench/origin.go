@@ -17,7 +17,10 @@ import (
 )
 
 // maxAnswer bounds the body that a path may ask for.
-const maxAnswer = 64 << 20
+const maxAnswer = 1 << 30
+
+// block is what long bodies are made of: one piece of memory, sent again and again.
+var block = bytes.Repeat([]byte("w"), 1<<20)
 
 // maxRequestHead bounds a request's head.
 const maxRequestHead = 16 << 10
@@ -34,7 +37,7 @@ type origin struct {
 
 	mu struct {
 		sync.RWMutex
-		answers map[string][]byte // by path: head and body
+		answers map[string]net.Buffers // by path: head and body
 	}
 }
 
@@ -46,7 +49,7 @@ type OriginFigures struct {
 
 func newOrigin() *origin {
 	o := &origin{date: time.Now().UTC().Format(http.TimeFormat)}
-	o.mu.answers = make(map[string][]byte)
+	o.mu.answers = make(map[string]net.Buffers)
 	return o
 }
 
@@ -100,7 +103,7 @@ func (o *origin) converse(conn net.Conn) {
 			rest = rest[end+4:]
 			o.requests.Add(1)
 			answer, ok := o.answer(head)
-			answers = append(answers, answer)
+			answers = append(answers, answer...)
 			skip, last = head.length, head.close || !ok
 		}
 		filled = copy(in, rest)
@@ -169,9 +172,9 @@ func asciiEqual(b []byte, lower string) bool {
 
 // answer is what is written for h; ok is false when it is a refusal, after
 // which the connection is closed.
-func (o *origin) answer(h requestHead) (answer []byte, ok bool) {
+func (o *origin) answer(h requestHead) (answer net.Buffers, ok bool) {
 	if h.status != 0 {
-		return refusal(h.status), false
+		return net.Buffers{refusal(h.status)}, false
 	}
 	o.mu.RLock()
 	answer = o.mu.answers[string(h.path)]
@@ -182,11 +185,18 @@ func (o *origin) answer(h requestHead) (answer []byte, ok bool) {
 	digits, found := strings.CutPrefix(string(h.path), "/bytes/")
 	size, err := strconv.Atoi(digits)
 	if !found || err != nil || size < 0 || size > maxAnswer {
-		return refusal(http.StatusNotFound), false
+		return net.Buffers{refusal(http.StatusNotFound)}, false
 	}
-	answer = fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n",
+	head := fmt.Appendf(nil, "HTTP/1.1 200 OK\r\nDate: %s\r\nContent-Type: application/octet-stream\r\nContent-Length: %d\r\n\r\n",
 		o.date, size)
-	answer = append(answer, bytes.Repeat([]byte("w"), size)...)
+	if size < len(block) { // head and body leave in one write
+		answer = net.Buffers{append(head, block[:size]...)}
+	} else {
+		answer = net.Buffers{head}
+		for ; size > 0; size -= min(size, len(block)) {
+			answer = append(answer, block[:min(size, len(block))])
+		}
+	}
 	o.mu.Lock()
 	o.mu.answers[string(h.path)] = answer
 	o.mu.Unlock()

@@ -93,7 +93,7 @@ func TestOriginClosesAfterWhatItDoesNotSpeak(t *testing.T) {
 	}{
 		"connection close":  {"GET /bytes/1 HTTP/1.1\r\nConnection: Close\r\n\r\n", http.StatusOK},
 		"unknown path":      {"GET / HTTP/1.1\r\n\r\n", http.StatusNotFound},
-		"too large a body":  {"GET /bytes/67108865 HTTP/1.1\r\n\r\n", http.StatusNotFound},
+		"too large a body":  {"GET /bytes/1073741825 HTTP/1.1\r\n\r\n", http.StatusNotFound},
 		"negative size":     {"GET /bytes/-1 HTTP/1.1\r\n\r\n", http.StatusNotFound},
 		"HTTP/1.0":          {"GET /bytes/1 HTTP/1.0\r\n\r\n", http.StatusHTTPVersionNotSupported},
 		"bad length":        {"GET /bytes/1 HTTP/1.1\r\nContent-Length: -1\r\n\r\n", http.StatusBadRequest},

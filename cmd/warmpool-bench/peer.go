@@ -19,6 +19,7 @@ type bench struct {
 	self     string // this binary
 	haproxy  string // empty: not installed
 	warmpool string // binary
+	other    string // another one to measure beside it; empty: none
 	profiles string // folder for the sidecar's CPU profiles; empty: none are taken
 	peers    int    // started so far; each has a folder of its own in dir
 }
@@ -132,22 +133,36 @@ upstreams:
     url: http://%s
     connections: {max: %d}
     queue: {max_wait: 30s}
+    pipelining: {depth: %d}
 `
 
 func (b *bench) startWarmpool(ctx context.Context, dir string, s Scenario, origin string) (peer, error) {
-	const defaultMax = 64 // connections of an upstream
 	socket, config := filepath.Join(dir, "front"), filepath.Join(dir, "warmpool.yaml")
-	text := fmt.Appendf(nil, warmpoolConfig, socket, upstreamName, origin, max(s.InFlight, defaultMax))
+	text := fmt.Appendf(nil, warmpoolConfig, socket, upstreamName, origin, connectionsFor(s), max(s.Depth, 1))
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return peer{}, err
 	}
 	c := child.Command{Name: "warmpool", Path: b.warmpool, Args: []string{"serve", "-c", config}}
-	profiled := b.profiles != "" && s.InFlight > 1
+	if s.Other {
+		c.Name, c.Path = "other warmpool", b.other
+	}
+	profiled := b.profiles != "" && s.InFlight > 1 && !s.Other
 	if profiled {
 		c = child.Command{Name: "sidecar", Path: b.self, Args: []string{"sidecar", "-c", config}, Told: true}
 	}
 	p, err := child.Start(ctx, c)
 	return peer{process: p, fronts: map[Front]string{Unix: "unix:" + socket}, profiler: profiled}, err
+}
+
+// connectionsFor is the most connections that an upstream may have: with
+// pipelining as many as carry what is in flight at its depth, else one for each
+// request, and as many as by default at least.
+func connectionsFor(s Scenario) int {
+	const byDefault = 64
+	if s.Depth > 1 {
+		return max(s.InFlight/s.Depth, 1)
+	}
+	return max(s.InFlight, byDefault)
 }
 
 // startClient starts the client of a scenario, which asks at a front.

@@ -10,6 +10,7 @@ type Report struct {
 	Environment Environment   `json:"environment"`
 	Quick       bool          `json:"quick"` // a smoke test: too short to conclude anything from
 	Groups      []GroupReport `json:"groups"`
+	Goals       []Goal        `json:"targets"`
 }
 
 // GroupReport is what a group's rows showed.
@@ -171,8 +172,13 @@ func (l Load) String() string {
 }
 
 func size(n int) string {
-	if n >= 1<<10 && n%(1<<10) == 0 {
-		return fmt.Sprintf("%d KiB", n>>10)
+	for _, unit := range []struct {
+		name string
+		bits int
+	}{{"GiB", 30}, {"MiB", 20}, {"KiB", 10}} {
+		if n >= 1<<unit.bits && n%(1<<unit.bits) == 0 {
+			return fmt.Sprintf("%d %s", n>>unit.bits, unit.name)
+		}
 	}
 	return fmt.Sprintf("%d B", n)
 }

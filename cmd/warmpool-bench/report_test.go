@@ -84,7 +84,7 @@ func TestEachRowComesFirstInTurn(t *testing.T) {
 }
 
 func TestRowsAreChosenByName(t *testing.T) {
-	groups := suite(regexp.MustCompile("Send/in-flight=64|HAProxy/in-flight=64/body=128$"), false)
+	groups := suite(regexp.MustCompile("Send/in-flight=64|HAProxy/in-flight=64/body=128$"), false, false)
 	var got []string
 	for _, g := range groups {
 		for _, s := range g.Scenarios {
@@ -98,5 +98,47 @@ func TestRowsAreChosenByName(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("rows %q, want %q", got, want)
+	}
+}
+
+func TestTheOtherBinaryHasARowBesideEachOfTheFirst(t *testing.T) {
+	groups := suite(regexp.MustCompile("(HAProxy|Session)/in-flight=64/body=128$"), false, true)
+	if len(groups) != 1 || len(groups[0].Scenarios) != 3 {
+		t.Fatalf("groups %+v", groups)
+	}
+	if s := groups[0].Scenarios[2]; s.Name != "other warmpool Session" || !s.Other || groups[0].Scenarios[1].Other {
+		t.Errorf("rows %+v", groups[0].Scenarios)
+	}
+}
+
+func TestTargetsAreHeldAgainstTheMedians(t *testing.T) {
+	r := Report{Groups: []GroupReport{{Load: Load{InFlight: 64, Body: 128}, Rows: []Row{
+		{Scenario: Scenario{Name: rowSession}, Ratios: Ratios{
+			PeerCPU: Ratio{0.6, 0.5, 0.7}, TotalCPU: Ratio{0.46, 0.4, 0.5}, Throughput: Ratio{1.8, 1, 2},
+		}},
+		{Scenario: Scenario{Name: rowSend}, Missing: "not installed"},
+	}}}}
+	var got []string
+	for _, g := range r.goals() {
+		verdict := "missed"
+		if g.Met {
+			verdict = "met"
+		}
+		got = append(got, g.Row+" "+g.Ratio+" "+verdict)
+	}
+	want := []string{rowSession + " CPU met", rowSession + " CPU with client missed", rowSession + " requests/s met"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestEachTargetIsOfARowThatIsMeasured(t *testing.T) {
+	for _, g := range goals {
+		if !slices.ContainsFunc(loads, func(l Load) bool {
+			return l.InFlight == g.inFlight && l.Body == g.body &&
+				slices.ContainsFunc(l.ways(), func(s Scenario) bool { return s.Name == g.row })
+		}) {
+			t.Errorf("no row for %+v", g)
+		}
 	}
 }

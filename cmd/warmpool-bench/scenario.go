@@ -34,6 +34,8 @@ type Scenario struct {
 	Front    Front      `json:"front"`
 	InFlight int        `json:"in_flight"`
 	Body     int        `json:"body_bytes"`
+	Depth    int        `json:"pipelining_depth,omitempty"` // requests on a connection to the origin at once; 0: one
+	Other    bool       `json:"other,omitempty"`            // it is the binary of -other
 }
 
 // ID names the scenario among all of a run.
@@ -57,16 +59,31 @@ type Group struct {
 	Scenarios []Scenario
 }
 
-// ways are the rows of each group. What a new way of asking needs is a line
-// here and, for a new client, one in clientKinds.
+// ways are the rows of each group for requests. What a new way of asking needs is
+// a line here and, for a new client, one in clientKinds.
 var ways = []Scenario{
 	{Name: "net/http direct", Peer: Direct, Client: NetHTTP, Front: TCP},
 	{Name: "net/http via HAProxy", Peer: HAProxy, Client: NetHTTP, Front: Unix},
 	{Name: "net/http via HAProxy over TCP", Peer: HAProxy, Client: NetHTTP, Front: TCP},
 	{Name: "net/http via ReverseProxy", Peer: ReverseProxy, Client: NetHTTP, Front: Unix},
-	{Name: "warmpool Send", Peer: Warmpool, Client: Send, Front: Unix},
-	{Name: "warmpool Session", Peer: Warmpool, Client: Session, Front: Unix},
+	{Name: rowSend, Peer: Warmpool, Client: Send, Front: Unix},
+	{Name: rowSession, Peer: Warmpool, Client: Session, Front: Unix},
+	{Name: rowPipelined, Peer: Warmpool, Client: Session, Front: Unix, Depth: 4},
 }
+
+// bulkWays are the rows of each group for long bodies.
+var bulkWays = []Scenario{
+	{Name: "net/http via HAProxy", Peer: HAProxy, Client: NetHTTP, Front: Unix},
+	{Name: rowStream, Peer: Warmpool, Client: Stream, Front: Unix},
+}
+
+// The rows that targets are set for.
+const (
+	rowSend      = "warmpool Send"
+	rowSession   = "warmpool Session"
+	rowPipelined = "warmpool Session, pipelined"
+	rowStream    = "warmpool Stream"
+)
 
 // A round of a row is long enough to dwarf the 1 ms or so that starting and
 // reading it costs, and short enough that a round of all rows sees one and the
@@ -75,26 +92,50 @@ var loads = []Load{
 	{InFlight: 64, Body: 128, Requests: 20_000},
 	{InFlight: 1, Body: 128, Requests: 4_000},
 	{InFlight: 64, Body: 16 << 10, Requests: 10_000},
+	{InFlight: 4, Body: 1 << 20, Requests: 400},
+	{InFlight: 4, Body: 32 << 20, Requests: 16},
+	{InFlight: 1, Body: 1 << 30, Requests: 1},
+}
+
+// bulk reports that what is measured is the cost of a byte.
+func (l Load) bulk() bool { return l.Body >= 1<<20 }
+
+// ways are the rows of a group with this load.
+func (l Load) ways() []Scenario {
+	if l.bulk() {
+		return bulkWays
+	}
+	return ways
 }
 
 // quickly makes a load one of a smoke test.
 func (l Load) quickly() Load {
 	l.Requests = min(l.Requests, 100+10*l.InFlight)
+	if l.bulk() {
+		l.Requests = 1
+		l.Body = min(l.Body, 64<<20)
+	}
 	return l
 }
 
-// suite is every scenario whose ID matches, in groups. Groups without a match
-// are left out.
-func suite(match *regexp.Regexp, quick bool) []Group {
+// suite is every scenario whose ID matches, in groups; with other, those of
+// warmpool a second time, by the other binary. Groups without a match are left
+// out.
+func suite(match *regexp.Regexp, quick, other bool) []Group {
 	var groups []Group
 	for _, l := range loads {
 		if quick {
 			l = l.quickly()
 		}
 		g := Group{Load: l}
-		for _, s := range ways {
+		for _, s := range l.ways() {
 			s.InFlight, s.Body = l.InFlight, l.Body
-			if match.MatchString(s.ID()) {
+			if !match.MatchString(s.ID()) {
+				continue
+			}
+			g.Scenarios = append(g.Scenarios, s)
+			if other && s.Peer == Warmpool {
+				s.Name, s.Other = "other "+s.Name, true
 				g.Scenarios = append(g.Scenarios, s)
 			}
 		}

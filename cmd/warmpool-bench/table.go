@@ -22,6 +22,7 @@ func (r *Report) print(w io.Writer) error {
 	for i := range r.Groups {
 		r.Groups[i].print(&b)
 	}
+	printGoals(&b, r.Goals)
 	for _, g := range r.Groups {
 		for _, row := range g.Rows {
 			if row.Errors > 0 {

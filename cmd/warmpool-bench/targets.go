@@ -1,0 +1,107 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/table"
+)
+
+// goal is what a ratio of a row to net/http via HAProxy should be.
+type goal struct {
+	row            string
+	inFlight, body int
+	ratio          string // name for people
+	of             func(*Ratios) Ratio
+	limit          float64
+	atLeast        bool // else at most
+}
+
+func peerCPU(r *Ratios) Ratio    { return r.PeerCPU }
+func totalCPU(r *Ratios) Ratio   { return r.TotalCPU }
+func throughput(r *Ratios) Ratio { return r.Throughput }
+func addedP50(r *Ratios) Ratio   { return r.AddedP50 }
+
+// goals are what is to be reached. They are printed beside what was, and fail
+// nothing: a run on a machine that does other things proves nothing.
+var goals = []goal{
+	{rowSession, 64, 128, "CPU", peerCPU, 0.6, false},
+	{rowSession, 64, 128, "CPU with client", totalCPU, 0.45, false},
+	{rowSession, 64, 128, "requests/s", throughput, 1.8, true},
+	{rowPipelined, 64, 128, "CPU", peerCPU, 0.45, false},
+	{rowPipelined, 64, 128, "CPU with client", totalCPU, 0.4, false},
+	{rowPipelined, 64, 128, "requests/s", throughput, 2.2, true},
+	{rowSend, 64, 128, "CPU", peerCPU, 1.8, false},
+	{rowSession, 64, 16 << 10, "CPU", peerCPU, 1.5, false},
+	{rowSession, 1, 128, "added p50", addedP50, 1, false},
+	{rowSend, 1, 128, "added p50", addedP50, 1.8, false},
+	{rowStream, 4, 1 << 20, "CPU", peerCPU, 1.5, false},
+	{rowStream, 4, 32 << 20, "CPU", peerCPU, 1.5, false},
+	{rowStream, 1, 1 << 30, "CPU", peerCPU, 1.5, false},
+}
+
+// Goal is a target and what was reached of it.
+type Goal struct {
+	Row      string  `json:"row"`
+	InFlight int     `json:"in_flight"`
+	Body     int     `json:"body_bytes"`
+	Ratio    string  `json:"ratio_to_haproxy"`
+	Limit    float64 `json:"limit"`
+	AtLeast  bool    `json:"at_least"` // else at most
+	Reached  Ratio   `json:"reached"`
+	Met      bool    `json:"met"` // by the median
+}
+
+// goals are those whose row was measured.
+func (r *Report) goals() []Goal {
+	var reached []Goal
+	for _, g := range goals {
+		ratio := r.ratio(g)
+		if ratio.IsZero() {
+			continue
+		}
+		met := ratio.Median <= g.limit
+		if g.atLeast {
+			met = ratio.Median >= g.limit
+		}
+		reached = append(reached, Goal{
+			Row: g.row, InFlight: g.inFlight, Body: g.body, Ratio: g.ratio,
+			Limit: g.limit, AtLeast: g.atLeast, Reached: ratio, Met: met,
+		})
+	}
+	return reached
+}
+
+func (r *Report) ratio(g goal) Ratio {
+	for i := range r.Groups {
+		group := &r.Groups[i]
+		if group.InFlight != g.inFlight || group.Body != g.body {
+			continue
+		}
+		if row := group.find(func(s Scenario) bool { return s.Name == g.row }); row != nil {
+			return g.of(&row.Ratios)
+		}
+	}
+	return Ratio{}
+}
+
+func printGoals(b *strings.Builder, goals []Goal) {
+	if len(goals) == 0 {
+		return
+	}
+	b.WriteString("\nTargets, as ratios to net/http via HAProxy\n")
+	t := table.Table{{"", "in flight", "answers of", "ratio", "target", "reached", ""}}
+	for _, g := range goals {
+		bound, verdict := "<=", "missed"
+		if g.AtLeast {
+			bound = ">="
+		}
+		if g.Met {
+			verdict = "met"
+		}
+		t = append(t, []string{
+			g.Row, fmt.Sprint(g.InFlight), size(g.Body), g.Ratio, fmt.Sprintf("%s %.2f", bound, g.Limit), g.Reached.String(), verdict,
+		})
+	}
+	t.Print(b)
+}
