@@ -34,7 +34,6 @@ const (
 // Order tells the caller to measure a section.
 type Order struct {
 	Section Section `json:"section"`
-	Round   int     `json:"round"`
 	Way     Way     `json:"way"`    // of POSTs
 	Kind    Kind    `json:"kind"`   // of the slots that POSTs use
 	Socket  string  `json:"socket"` // of the sidecar, where it is another than the usual one
@@ -73,7 +72,6 @@ type CallerSetup struct {
 	OneWay  time.Duration  `json:"one_way_ns"`
 	Cert    string         `json:"cert"`
 	Sockets map[Way]string `json:"sockets"`
-	Missing map[Way]string `json:"missing"` // ways that cannot be gone here, and why
 }
 
 // caller is the process in the near namespace that asks, and takes the time.

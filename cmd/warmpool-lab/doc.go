@@ -28,7 +28,8 @@
 // own in each intermediary, a Transport of its own with net/http. So hundreds of
 // them idle at once, none disturbs another, and an hour of idleness takes
 // minutes. Small requests have rounds of their own: what is large would be
-// measured in them.
+// measured in them. Bursts are of small requests: megabytes at once would measure
+// this machine.
 //
 // A median is of all rounds. A p99 of fewer than a hundred requests is their
 // maximum.

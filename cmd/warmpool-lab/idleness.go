@@ -55,7 +55,10 @@ func (c *caller) newConnections(ctx context.Context) []Measured {
 }
 
 func (c *caller) newShapes() []Shape {
-	shapes := []Shape{{Size: c.Plan.Sizes[0], Burst: c.Plan.Burst}}
+	var shapes []Shape
+	for _, up := range directions {
+		shapes = append(shapes, Shape{c.Plan.Sizes[0], up, c.Plan.Burst})
+	}
 	for _, size := range c.Plan.Sizes {
 		for _, up := range directions {
 			shapes = append(shapes, Shape{size, up, 1})
@@ -99,7 +102,9 @@ func (c *caller) heavySamples(idle time.Duration) (samples []sample) {
 		}
 	}
 	for i := range c.Plan.Bursts {
-		samples = append(samples, c.samples(Bursts, i, Shape{c.Plan.Sizes[0], false, c.Plan.Burst}, idle)...)
+		for j, up := range directions {
+			samples = append(samples, c.samples(Bursts, i*len(directions)+j, Shape{c.Plan.Sizes[0], up, c.Plan.Burst}, idle)...)
+		}
 	}
 	return samples
 }

@@ -113,7 +113,7 @@ func (l *lab) rounds(ctx context.Context, s Section, n int, r *Report) error {
 	return l.with(ctx, string(s), l.plan.idling(), func(socket string) error {
 		for i := range n {
 			l.say("%s requests after idleness: round %d of %d", s, i+1, n)
-			found, err := l.order(ctx, Order{Section: s, Round: i, Socket: socket})
+			found, err := l.order(ctx, Order{Section: s, Socket: socket})
 			if err != nil {
 				return err
 			}

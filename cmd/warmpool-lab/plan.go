@@ -30,7 +30,7 @@ func fullPlan() Plan {
 		Idles:  []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, 70 * time.Second},
 		Closes: []time.Duration{5 * time.Second, 60 * time.Second},
 		Sizes:  []int{1000, 100_000, 1_000_000},
-		Light:  3, Heavy: 2, Each: 15, Larger: 2, Burst: 32, Bursts: 3, Posts: 600, Objects: 3, Uploads: 20, New: 20, SelfTest: 200,
+		Light:  3, Heavy: 2, Each: 15, Larger: 2, Burst: 32, Bursts: 2, Posts: 600, Objects: 3, Uploads: 20, New: 20, SelfTest: 200,
 	}
 }
 
@@ -165,7 +165,7 @@ func first(kind Kind, o Origin, n int) (slots []Slot) {
 // idling are the slots of requests after idleness.
 func (p *Plan) idling() []Slot {
 	singles := len(directions) * max(p.Each, p.Larger*(len(p.Sizes)-1))
-	return append(p.each(Single, singles), p.each(Bursts, p.Bursts)...)
+	return append(p.each(Single, singles), p.each(Bursts, len(directions)*p.Bursts)...)
 }
 
 // impatient is the origin that closes early, the one that is worth meeting.
