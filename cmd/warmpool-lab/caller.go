@@ -85,7 +85,7 @@ type caller struct {
 
 const (
 	lightLanes = 16
-	heavyLanes = 3
+	heavyLanes = 4
 	// requestLimit ends what would never end.
 	requestLimit = 30 * time.Second
 )

@@ -141,7 +141,6 @@ func (l *lab) posts(ctx context.Context, r *Report) error {
 		return nil
 	}
 	err := l.with(ctx, "posts", l.plan.posting(), func(socket string) error {
-		// While the others have their turn, warmpool sees when the origin closes.
 		for _, w := range pooled {
 			if l.missing[w] != "" {
 				continue

@@ -15,6 +15,9 @@ const (
 	postsAfter  = 50 * time.Millisecond
 	postSize    = 1000
 	postPace    = 5 * time.Millisecond // between connections
+	// postLessons are how many connections of a slot warmpool has seen closed, idle
+	// after use, before its POST, where it has run for a while.
+	postLessons = 3
 )
 
 // PostsFigures is what became of POSTs around the moment of close.
@@ -44,8 +47,14 @@ func (c *caller) posts(ctx context.Context, w Way, kind Kind) *PostsFigures {
 	for i, s := range slots {
 		<-pace.C
 		group.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, requestLimit)
+			ctx, cancel := context.WithTimeout(ctx, 2*requestLimit)
 			defer cancel()
+			if w == Warmpool && kind == Post {
+				for range postLessons {
+					c.ways[w].ask(ctx, s, request{size: postSize}) //nolint:errcheck,gosec // what follows shows whether it can be asked
+					time.Sleep(s.Origin.Closes + postsBefore)
+				}
+			}
 			_, err := c.ways[w].ask(ctx, s, request{size: postSize, up: true})
 			// The origin's clock for the connection starts when its answer leaves,
 			// one way before it is here.

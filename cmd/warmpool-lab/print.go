@@ -169,9 +169,9 @@ func (r *Report) printPosts(b *strings.Builder) {
 
 func (f *PostsFigures) name() string {
 	if f.Floor {
-		return "warmpool, floor of 1, has run for a while"
+		return "warmpool, floor of 1, has seen 3 closes"
 	}
-	return "warmpool, no floor, nothing learned yet"
+	return "warmpool, no floor, has seen none"
 }
 
 func (r *Report) printUploads(b *strings.Builder) {

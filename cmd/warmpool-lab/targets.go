@@ -57,6 +57,12 @@ func (r *Report) targets() (all []Target) {
 				requests += c.Requests
 			}
 		}
+		for _, u := range r.Uploads {
+			requests += len(u.Took) + u.Failures
+		}
+		for _, o := range r.Objects {
+			requests += objects * (o.Count + o.Failures)
+		}
 		posts, twice := 0, 0
 		for _, p := range r.Posts {
 			if p.Way == Warmpool {
