@@ -15,8 +15,12 @@ type poolService struct {
 // newControlServer makes the server that may look into pools and change them. It
 // shares no listener with the data server: whoever may send requests may not do
 // that.
-func newControlServer(cfg *warmpoolv1.Config, h *health) *grpc.Server {
-	s := grpc.NewServer(limits(cfg.GetGrpc())...)
+func newControlServer(cfg *warmpoolv1.Config, shake *handshake, h *health) *grpc.Server {
+	s := grpc.NewServer(append(limits(cfg.GetGrpc()),
+		grpc.Creds(shake),
+		grpc.UnaryInterceptor(shake.callers.guardUnary),
+		grpc.StreamInterceptor(shake.callers.guardStream),
+	)...)
 	warmpoolv1.RegisterPoolServiceServer(s, &poolService{})
 	h.register(s, controlServices...)
 	reflection.Register(s)

@@ -32,8 +32,9 @@ const (
 // newDataServer makes the server that carries requests. Nothing stands between a
 // call and its method: no interceptor and no stats handler, both of which cost
 // every call whether they do something or not.
-func newDataServer(cfg *warmpoolv1.Config, service *httpService, h *health) *grpc.Server {
+func newDataServer(cfg *warmpoolv1.Config, service *httpService, shake *handshake, h *health) *grpc.Server {
 	s := grpc.NewServer(append(limits(cfg.GetGrpc()),
+		grpc.Creds(shake),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ReadBufferSize(connBuffer),

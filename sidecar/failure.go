@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"errors"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -34,10 +35,14 @@ func failureOf(e *pool.Error, at *fieldError, retryAfter time.Duration) *warmpoo
 	if at != nil && e.Err != nil {
 		shown.Err = at
 	}
+	code, reason := codeOf(e.Reason), reasonTwin(e.Reason)
+	if own, ok := errors.AsType[*callerError](e.Err); ok {
+		code, reason, shown.Err = own.code, own.reason, nil
+	}
 	return &warmpoolv1.Failure{
-		Code:     int32(codeOf(e.Reason)),
+		Code:     int32(code),
 		Message:  clip(shown.Error(), maxMessage),
-		Reason:   reasonTwin(e.Reason),
+		Reason:   reason,
 		Delivery: deliveryTwin(e.Delivery),
 		Attempts: uint32(e.Attempts),
 		Receipt:  receiptMessage(e.Receipt),

@@ -8,6 +8,9 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
@@ -26,15 +29,89 @@ type listener struct {
 	net.Listener
 	front   front
 	address string // as Addrs reports it
+	room    *room  // of its front; nil: no limit
 }
 
 // Accept implements net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil || l.front != frontData {
-		return c, err
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		a := &accepted{Conn: conn, front: l.front}
+		if l.room == nil {
+			return a, nil
+		}
+		if l.room.enter() {
+			a.whenClosed(l.room.leave)
+			return a, nil
+		}
+		_ = conn.Close() // it has no place here, whatever it says
 	}
-	return newFrontConn(c), nil
+}
+
+// room bounds the connections that are open on several listeners together.
+type room struct {
+	most int64
+	open atomic.Int64
+	full func() // told of each connection that is turned away
+}
+
+func (r *room) enter() bool {
+	if r.open.Add(1) <= r.most {
+		return true
+	}
+	r.open.Add(-1)
+	r.full()
+	return false
+}
+
+func (r *room) leave() { r.open.Add(-1) }
+
+// accepted is a connection of a listener.
+type accepted struct {
+	net.Conn
+	front front
+
+	mu struct {
+		sync.Mutex
+		closed bool
+		then   []func()
+	}
+}
+
+// whenClosed calls f once when the connection is closed, now if it is already.
+func (a *accepted) whenClosed(f func()) {
+	a.mu.Lock()
+	if !a.mu.closed {
+		a.mu.then = append(a.mu.then, f)
+		a.mu.Unlock()
+		return
+	}
+	a.mu.Unlock()
+	f()
+}
+
+// SyscallConn implements syscall.Conn.
+func (a *accepted) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := a.Conn.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
+// Close implements net.Conn.
+func (a *accepted) Close() error {
+	err := a.Conn.Close()
+	a.mu.Lock()
+	then := a.mu.then
+	a.mu.closed, a.mu.then = true, nil
+	a.mu.Unlock()
+	for _, f := range then {
+		f()
+	}
+	return err
 }
 
 // BindError says that a listener could not be bound.

@@ -175,9 +175,9 @@ func TestASecondSidecarThatFailsOnItsPortsDoesNotTakeTheSocket(t *testing.T) {
 
 func TestAListenerBeyondLoopbackIsWarnedOf(t *testing.T) {
 	cfg := settings(shortDir(t))
-	cfg.Listen = []string{"tcp://0.0.0.0:0"}
+	cfg.Listen, cfg.DangerouslyUnprotected = []string{"tcp://0.0.0.0:0"}, "serve-anybody"
 	h := startWith(t, cfg)
-	if !strings.Contains(h.log.String(), `level=WARN msg="this listener is reachable from other machines`) {
+	if !strings.Contains(h.log.String(), `level=WARN msg="whoever reaches this listener may send in the sidecar's name`) {
 		t.Errorf("log:\n%s", h.log)
 	}
 }

@@ -20,6 +20,7 @@ import (
 type httpService struct {
 	warmpoolv1.UnimplementedHttpServiceServer
 	pool    *pool.Pool
+	callers *callers
 	running *running
 	limits  *warmpoolv1.Grpc
 
@@ -70,10 +71,16 @@ func (s *httpService) exchange(ctx context.Context, c *sendCall) *pool.Error {
 	if ctx.Err() != nil {
 		return goneAlready(ctx, c.upstream)
 	}
-	upstream, failure := s.admit(&c.wireRequest, c.message)
+	who := s.callers.asks(ctx)
+	upstream, failure := s.admit(who, &c.wireRequest, c.message)
 	if failure != nil {
 		return failure
 	}
+	place, failure := who.enter(ctx, c.upstream, &c.request.Timeout)
+	if failure != nil {
+		return failure
+	}
+	defer place.leave()
 	if err := upstream.Start(&c.Exchange, &c.request, c); err != nil {
 		return asFailure(err)
 	}
@@ -151,13 +158,16 @@ func (c *sendCall) release() {
 	sendCalls.Put(c)
 }
 
-// admit reads a request and finds its upstream. message is the HttpRequest's
-// encoding.
-func (s *httpService) admit(r *wireRequest, message []byte) (*pool.Upstream, *pool.Error) {
+// admit reads a request, finds its upstream and refuses who may not send there.
+// message is the HttpRequest's encoding.
+func (s *httpService) admit(who *asker, r *wireRequest, message []byte) (*pool.Upstream, *pool.Error) {
 	if !r.read(message) {
 		if failure := r.readSlowly(message); failure != nil {
 			return nil, failure
 		}
+	}
+	if failure := who.refuses(r.upstream); failure != nil {
+		return nil, failure
 	}
 	upstream, err := s.pool.Upstream(r.upstream)
 	if err != nil {
@@ -233,6 +243,9 @@ const unboundedWait = time.Second
 // retryAfter is when sending again makes sense, or 0 when nothing is known. Of a
 // full queue it is: within max_wait everyone in it has been served or refused.
 func (s *httpService) retryAfter(e *pool.Error) time.Duration {
+	if own, ok := errors.AsType[*callerError](e.Err); ok && own.reason == warmpoolv1.Reason_REASON_CALLER_LIMIT {
+		return s.callers.access.Load().maxWait
+	}
 	if e.Reason != pool.ReasonQueueFull {
 		return 0
 	}

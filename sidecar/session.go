@@ -27,6 +27,7 @@ import (
 type session struct {
 	service *httpService
 	stream  grpc.ServerStream
+	who     *asker
 	limit   int
 
 	wake chan struct{} // for the sender: there is something to send, or nothing will come any more
@@ -53,6 +54,7 @@ type sessionCall struct {
 
 	session *session
 	id      uint64
+	place   place      // among its caller's
 	source  mem.Buffer // the message it came in
 	message []byte     // the HttpRequest in it
 	pins    int        // who may still call Cancel; guarded by the session's lock
@@ -68,7 +70,7 @@ const maxUnsent = 1 << 20
 // sessionHandler is Session's gRPC method, in the place of the generated one.
 func sessionHandler(srv any, stream grpc.ServerStream) error {
 	s := srv.(*httpService) //nolint:forcetypeassert // registered with no other
-	se := &session{service: s, stream: stream, limit: int(s.limits.GetMaxSessionCalls()), wake: make(chan struct{}, 1)}
+	se := &session{service: s, stream: stream, who: s.callers.asks(stream.Context()), limit: int(s.limits.GetMaxSessionCalls()), wake: make(chan struct{}, 1)}
 	se.mu.room = sync.NewCond(&se.mu.Mutex)
 	se.mu.calls = make(map[uint64]*sessionCall)
 	if !s.sessions.add(se) {
@@ -199,7 +201,10 @@ func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem
 	se.mu.Unlock()
 
 	se.service.running.begin()
-	upstream, refused := se.service.admit(&c.wireRequest, message)
+	upstream, refused := se.service.admit(se.who, &c.wireRequest, message)
+	if refused == nil {
+		refused = se.enter(batch, c)
+	}
 	if refused == nil {
 		if err := batch.Start(upstream, &c.Exchange, &c.request, c); err != nil {
 			refused = asFailure(err)
@@ -212,6 +217,18 @@ func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem
 
 // shuttingDown refuses a call, or a session as a whole.
 var shuttingDown = pool.Error{Reason: pool.ReasonDraining, Delivery: pool.DeliveryNotSent, Detail: "the sidecar is shutting down"}
+
+// enter takes the call a place among its caller's, which may be a wait: then what
+// the client sends next waits as well.
+func (se *session) enter(batch *pool.Batch, c *sessionCall) (refused *pool.Error) {
+	var ok bool
+	if c.place, ok = se.who.try(); ok {
+		return nil
+	}
+	batch.Send() // what waits in there would wait for us
+	c.place, refused = se.who.enter(se.stream.Context(), c.upstream, &c.request.Timeout)
+	return refused
+}
 
 func (se *session) full() bool {
 	return (se.mu.unsent >= se.limit || se.mu.out.size >= maxUnsent) && !se.mu.gone
@@ -247,8 +264,11 @@ func (c *sessionCall) end(_ []h1.Field, failure *pool.Error) {
 	}
 	se.rouse()
 	c.over = true
+	taken := c.place
+	c.place = place{}
 	c.recycle()
 	se.mu.Unlock()
+	taken.leave()
 	se.service.running.end()
 }
 

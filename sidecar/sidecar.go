@@ -10,7 +10,8 @@
 //	response.go  the pool's answer becomes a gRPC message
 //	failure.go   the pool's error becomes a Failure and a gRPC status
 //
-// Beside it stand control.go (the server that may change pools), admin.go
+// Beside it stand caller.go and handshake.go (who asks, and what they may do),
+// control.go and guard.go (the server that may change pools), admin.go
 // (HTTP for probes), health.go (the one state that all of them report),
 // listen.go and socket.go (where they are bound), log.go (what is said of
 // connections), and serve.go (from the first request to the last).
@@ -21,8 +22,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
+	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -48,6 +50,7 @@ type Sidecar struct {
 	dialLog   *dialLog
 	health    *health
 	running   *running
+	callers   *callers
 	listeners []*listener
 	http      *httpService
 	data      *grpc.Server
@@ -79,12 +82,17 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 	if err := s.add(policies); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
+	if s.callers, err = newCallers(cfg, o.ConfigDir); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
 	if s.listeners, err = bindAll(cfg); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
-	s.http = &httpService{pool: s.pool, running: s.running, limits: cfg.GetGrpc()}
-	s.data = newDataServer(cfg, s.http, s.health)
-	s.control = newControlServer(cfg, s.health)
+	s.limitConnections(int64(cfg.GetGrpc().GetMaxConnections()))
+	s.http = &httpService{pool: s.pool, callers: s.callers, running: s.running, limits: cfg.GetGrpc()}
+	shake := &handshake{callers: s.callers, log: log}
+	s.data = newDataServer(cfg, s.http, shake, s.health)
+	s.control = newControlServer(cfg, shake, s.health)
 	s.probes = newProbeServer(s.health)
 	s.admin = newAdminServer(s.health, s.probes, log)
 	s.announce(policies)
@@ -172,17 +180,32 @@ func (s *Sidecar) announce(policies []pool.Policy) {
 	}
 	for _, l := range s.listeners {
 		s.log.Info("listening", "front", string(l.front), "address", l.address)
-		if l.front != frontAdmin && beyondLoopback(l.Addr()) {
-			s.log.Warn("this listener is reachable from other machines, without encryption or authentication; use a Unix socket or 127.0.0.1",
+		if l.front != frontAdmin && config.BeyondLoopback(l.address) && s.config.GetDangerouslyUnprotected() != "" {
+			s.log.Warn("whoever reaches this listener may send in the sidecar's name, unencrypted: dangerously_unprotected is set",
 				"front", string(l.front), "address", l.address)
 		}
 	}
 }
 
-func beyondLoopback(a net.Addr) bool {
-	tcp, ok := a.(*net.TCPAddr)
-	return ok && !tcp.IP.IsLoopback()
+// limitConnections bounds the connections of the data listeners together. It says
+// once that the bound is met, and again after it has not been for a while.
+func (s *Sidecar) limitConnections(most int64) {
+	quiet := new(atomic.Int64) // until then, in nanoseconds of the wall clock
+	r := &room{most: most, full: func() {
+		now := time.Now()
+		if until := quiet.Load(); now.UnixNano() >= until && quiet.CompareAndSwap(until, now.Add(fullLogPause).UnixNano()) {
+			s.log.Warn("a connection was turned away: grpc.max_connections are open", "max_connections", most)
+		}
+	}}
+	for _, l := range s.listeners {
+		if l.front == frontData {
+			l.room = r
+		}
+	}
 }
+
+// fullLogPause is the time in which connections that are turned away get one line.
+const fullLogPause = 10 * time.Second
 
 // setting names a configuration key in an error.
 func setting(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }

@@ -56,10 +56,16 @@ func streamHandler(srv any, stream grpc.ServerStream) error {
 		return s.refusal(asFailure(invalid(nil, "head", "is missing: the first message must hold it")), nil)
 	}
 	var r wireRequest
-	upstream, failure := s.admit(&r, first.head)
+	who := s.callers.asks(stream.Context())
+	upstream, failure := s.admit(who, &r, first.head)
 	if failure != nil {
 		return s.refusal(failure, first.head)
 	}
+	place, failure := who.enter(stream.Context(), r.upstream, &r.request.Timeout)
+	if failure != nil {
+		return s.refusal(failure, first.head)
+	}
+	defer place.leave()
 	c := &streamCall{stream: stream, done: make(chan struct{})}
 	beginning := r.request.Body
 	r.request.Unbounded = true

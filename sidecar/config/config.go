@@ -80,8 +80,9 @@ func Load(source Source) (*Loaded, error) {
 	c := merge(document, environ, flags)
 	p.config(c)
 	for i, u := range c.GetUpstreams() {
-		p.credentials(u.GetTls(), loaded.Dir, join(at(upstreamsKey, i), "tls"), &loaded.Files)
+		p.credentials(upstreamFiles(u.GetTls()), loaded.Dir, join(at(upstreamsKey, i), "tls"), &loaded.Files)
 	}
+	p.access(c, loaded.Dir, &loaded.Files)
 	if err := p.err(source.File); err != nil {
 		return nil, err
 	}

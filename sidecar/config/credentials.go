@@ -23,28 +23,46 @@ type credentials struct {
 	certificates []tls.Certificate
 }
 
+// tlsFiles are the files that a tls section names, an upstream's or that of the
+// listeners, and the key of the one with authorities.
+type tlsFiles struct {
+	authoritiesKey, authorities string
+	certificate, key            string
+}
+
+func upstreamFiles(t *warmpoolv1.Tls) tlsFiles {
+	return tlsFiles{"ca_file", t.GetCaFile(), t.GetCertFile(), t.GetKeyFile()}
+}
+
+func listenerFiles(t *warmpoolv1.ListenerTls) tlsFiles {
+	return tlsFiles{"client_ca_file", t.GetClientCaFile(), t.GetCertFile(), t.GetKeyFile()}
+}
+
+// namedFile reads a file that the setting at path names, which may be none, and
+// appends it to files.
+func (p *problems) namedFile(name, dir, path string, files *[]File) []byte {
+	if name == "" || p.spoiled(path) {
+		return nil
+	}
+	content, err := readFile(resolve(dir, name))
+	if err != nil {
+		p.addf(path, quoted(name), "%s", err)
+		return nil
+	}
+	*files = append(*files, File{Path: resolve(dir, name), SHA256: sha256.Sum256(content)})
+	return content
+}
+
 // credentials reads the files that a tls section names. path is the section's.
 // Each file read is appended to files.
-func (p *problems) credentials(t *warmpoolv1.Tls, dir, path string, files *[]File) credentials {
+func (p *problems) credentials(t tlsFiles, dir, path string, files *[]File) credentials {
 	var c credentials
-	read := func(key, name string) []byte {
-		path := join(path, key)
-		if name == "" || p.spoiled(path) {
-			return nil
-		}
-		content, err := readFile(resolve(dir, name))
-		if err != nil {
-			p.addf(path, quoted(name), "%s", err)
-			return nil
-		}
-		*files = append(*files, File{Path: resolve(dir, name), SHA256: sha256.Sum256(content)})
-		return content
-	}
+	read := func(key, name string) []byte { return p.namedFile(name, dir, join(path, key), files) }
 
-	if content := read("ca_file", t.GetCaFile()); content != nil {
+	if content := read(t.authoritiesKey, t.authorities); content != nil {
 		roots, err := certificates(content)
 		if err != nil {
-			p.addf(join(path, "ca_file"), quoted(t.GetCaFile()), "%s", err)
+			p.addf(join(path, t.authoritiesKey), quoted(t.authorities), "%s", err)
 		}
 		c.roots = x509.NewCertPool()
 		for _, root := range roots {
@@ -52,15 +70,15 @@ func (p *problems) credentials(t *warmpoolv1.Tls, dir, path string, files *[]Fil
 		}
 	}
 
-	chain, key := read("cert_file", t.GetCertFile()), read("key_file", t.GetKeyFile())
+	chain, key := read("cert_file", t.certificate), read("key_file", t.key)
 	if chain != nil {
 		if _, err := certificates(chain); err != nil {
-			p.addf(join(path, "cert_file"), quoted(t.GetCertFile()), "%s", err)
+			p.addf(join(path, "cert_file"), quoted(t.certificate), "%s", err)
 		}
 	}
 	if key != nil {
 		if err := checkKey(key); err != nil {
-			p.addf(join(path, "key_file"), quoted(t.GetKeyFile()), "%s", err)
+			p.addf(join(path, "key_file"), quoted(t.key), "%s", err)
 		}
 	}
 	if chain == nil || key == nil || p.spoiled(join(path, "cert_file")) || p.spoiled(join(path, "key_file")) {
@@ -68,8 +86,8 @@ func (p *problems) credentials(t *warmpoolv1.Tls, dir, path string, files *[]Fil
 	}
 	pair, err := tls.X509KeyPair(chain, key)
 	if err != nil {
-		p.addf(join(path, "key_file"), quoted(t.GetKeyFile()), "does not go with the first certificate of tls.cert_file %s: %s",
-			quoted(t.GetCertFile()), strings.TrimPrefix(err.Error(), "tls: "))
+		p.addf(join(path, "key_file"), quoted(t.key), "does not go with the first certificate of tls.cert_file %s: %s",
+			quoted(t.certificate), strings.TrimPrefix(err.Error(), "tls: "))
 		return c
 	}
 	c.certificates = []tls.Certificate{pair}

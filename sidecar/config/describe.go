@@ -10,7 +10,8 @@ import (
 
 // Setting describes one setting, for a reference of all of them.
 type Setting struct {
-	// Path is the key's path; that of an upstream's begins with "upstreams[].".
+	// Path is the key's path; that of an upstream's begins with "upstreams[].", that
+	// of a rule's with "allow[].".
 	Path string
 	// Type is text, whole number, number, size or duration.
 	Type string
@@ -39,7 +40,7 @@ type Setting struct {
 	// default.
 	Supported bool
 	// Variable and Flag are its names in the environment and on the command line.
-	// Empty inside upstreams, which come from the file only.
+	// Empty inside lists of sections, which come from the file only.
 	Variable, Flag string
 }
 
@@ -51,11 +52,16 @@ func Describe() []Setting {
 		s.Supported, s.Variable, s.Flag = true, variable(path), flagPrefix+path
 		all = append(all, s)
 	})
-	visitSettings(upstreamSchema(), "", func(path string, e *entry) {
-		s := describe(upstreamsKey+"[]."+path, e)
-		s.Supported = !slices.Contains(notYet, path)
-		all = append(all, s)
-	})
+	for _, list := range schema().entries {
+		if list.section == nil || !list.list() {
+			continue
+		}
+		visitSettings(list.section, "", func(path string, e *entry) {
+			s := describe(list.name+"[]."+path, e)
+			s.Supported = list.name != upstreamsKey || !slices.Contains(notYet, path)
+			all = append(all, s)
+		})
+	}
 	return all
 }
 

@@ -48,8 +48,8 @@ func (p *problems) environ(environ, others []string) map[string]any {
 		e, value := settings[name], values[name]
 		switch {
 		case e == nil && serviceLink.MatchString(name):
-		case e == nil && strings.HasPrefix(name, variable(upstreamsKey)):
-			p.addAtf(0, name, "", "upstreams cannot come from the environment; write them into the configuration file")
+		case e == nil && ofList(name) != "":
+			p.addAtf(0, name, "", "%s cannot come from the environment; write them into the configuration file", ofList(name))
 		case e == nil:
 			p.addAtf(0, name, "", "unknown setting; %s", suggestName(name, slices.Collect(maps.Keys(settings))))
 		case value == "":
@@ -67,6 +67,17 @@ func (p *problems) environ(environ, others []string) map[string]any {
 		}
 	}
 	return tree
+}
+
+// ofList is the key of the list of sections that a variable seems to mean, which
+// the environment has no way to write.
+func ofList(name string) string {
+	for _, e := range schema().entries {
+		if e.section != nil && e.list() && strings.HasPrefix(name, variable(e.name)) {
+			return e.name
+		}
+	}
+	return ""
 }
 
 // texts checks the texts of a setting that a variable or flag gives.

@@ -1,19 +1,17 @@
 package config
 
 import (
-	"strings"
-
 	"github.com/spf13/pflag"
 )
 
 const flagPrefix = "--"
 
-// AddFlags adds a flag for each setting outside `upstreams`, named by its path
+// AddFlags adds a flag for each setting outside lists of sections, named by its path
 // (--log.level). They have no value until they are set: the defaults are the
 // schema's, and the usage says them.
 func AddFlags(flags *pflag.FlagSet) {
 	for _, s := range Describe() {
-		if strings.HasPrefix(s.Path, upstreamsKey) {
+		if s.Flag == "" {
 			continue
 		}
 		usage := s.Summary()

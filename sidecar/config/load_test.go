@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -48,7 +49,7 @@ upstreams:
 		`environment|WARMPOOL_LOG_FORMAT|"xml": must be "json" or "text"`,
 		f + `:1|listen|"tcp://127.0.0.1:7600": must be a list of texts`,
 		f + `:2|log.level|"loud": must be "debug", "info", "warn" or "error"`,
-		f + `:3|unknown|unknown key; known are listen, control, admin, log, drain, procs, grpc, socket, upstreams`,
+		f + `:3|unknown|unknown key; known are listen, control, admin, log, drain, procs, grpc, socket, upstreams, tls, dangerously_unprotected, allow, callers`,
 		f + `:9|upstreams[0] (payments).connections.max|0: must be 1 to 100000`,
 		f + `:10|upstreams[0] (payments).connections.max_idle_time|5: must be a duration with its unit, such as "250ms", "55s" or "1h30m": 100ms to 24h, or 0s (no limit of its own)`,
 		f + `:13|upstreams[1] (search).queue.max_wait|"-1s": must be 1ms to 10m, or 0s (as long as the request's own timeout and deadline allow)`,
@@ -170,23 +171,35 @@ func TestFlagsWinOverEnvironmentOverFileOverDefaults(t *testing.T) {
 
 func TestEachFlagAndVariableReachesItsSetting(t *testing.T) {
 	other := map[string]string{
-		"listen": "tcp://127.0.0.1:1,unix:///x", "control": "tcp://127.0.0.1:2", "admin": "off", "log.level": "debug",
+		"listen": "tcp://127.0.0.1:1,unix:///x", "control": "unix:///y", "admin": "off", "log.level": "debug",
 		"log.format": "text", "drain.grace": "1s", "drain.keep_serving": "2s", "procs": "2", "grpc.max_message_bytes": "6MiB",
 		"grpc.max_concurrent_streams": "5", "grpc.max_metadata_bytes": "8KiB", "grpc.max_session_calls": "6",
 		"grpc.min_ping_interval": "20s", "grpc.connection_timeout": "7s", "socket.mode": "0600", "socket.group": "0",
 		"socket.control_mode": "0660", "socket.control_group": "1",
+		"grpc.max_connections": "7", "tls.min_version": "1.2", "dangerously_unprotected": "serve-anybody",
+		"callers.max_in_flight": "8", "callers.max_waiting": "9", "callers.max_wait": "3s",
 	}
+	certificate, key := selfSigned(t, "sidecar.internal")
+	tls := map[string]string{"tls.cert_file": write(t, "cert.pem", string(certificate)), "tls.key_file": write(t, "key.pem", string(key))}
+	tls["tls.client_ca_file"] = tls["tls.cert_file"]
 	plain, err := Load(Source{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range Describe() {
-		if strings.HasPrefix(s.Path, "upstreams") {
+		if s.Flag == "" {
 			continue
 		}
 		flags := pflag.NewFlagSet("serve", pflag.ContinueOnError)
 		AddFlags(flags)
-		if err := flags.Parse([]string{s.Flag + "=" + other[s.Path]}); err != nil {
+		args, environ := []string{s.Flag + "=" + other[s.Path]}, []string{s.Variable + "=" + other[s.Path]}
+		if file := tls[s.Path]; file != "" { // those of TLS need each other
+			args, environ = nil, nil
+			for _, path := range []string{"tls.cert_file", "tls.key_file", s.Path} {
+				args, environ = append(args, flagPrefix+path+"="+tls[path]), append(environ, variable(path)+"="+tls[path])
+			}
+		}
+		if err := flags.Parse(args); err != nil {
 			t.Fatal(err)
 		}
 		byFlag, err := Load(Source{Flags: flags})
@@ -194,7 +207,7 @@ func TestEachFlagAndVariableReachesItsSetting(t *testing.T) {
 			t.Errorf("%s: %v", s.Flag, err)
 			continue
 		}
-		byVariable, err := Load(Source{Environ: []string{s.Variable + "=" + other[s.Path]}})
+		byVariable, err := Load(Source{Environ: environ})
 		if err != nil {
 			t.Errorf("%s: %v", s.Variable, err)
 			continue
@@ -211,10 +224,11 @@ func TestEachFlagAndVariableReachesItsSetting(t *testing.T) {
 func TestUnknownVariablesAreRefusedAndServiceLinksAreNot(t *testing.T) {
 	for name, message := range map[string]string{
 		"WARMPOOL_LOG_LEVVEL":       "unknown setting; did you mean WARMPOOL_LOG_LEVEL?",
-		"WARMPOOL_NOTHING_OF_THIS":  "unknown setting; known are WARMPOOL_ADMIN, WARMPOOL_CONTROL",
+		"WARMPOOL_NOTHING_OF_THIS":  "unknown setting; known are WARMPOOL_ADMIN, WARMPOOL_CALLERS_MAX_IN_FLIGHT",
 		"WARMPOOL_":                 "unknown setting",
 		"WARMPOOL_UPSTREAMS":        "upstreams cannot come from the environment; write them into the configuration file",
 		"WARMPOOL_UPSTREAMS_0_NAME": "upstreams cannot come from the environment",
+		"WARMPOOL_ALLOW":            "allow cannot come from the environment",
 		"WARMPOOL_PORTS":            "unknown setting",
 		"WARMPOOL_PORT_X_TCP":       "unknown setting",
 		"WARMPOOL_SERVICE_HOSTNAME": "unknown setting",
@@ -300,8 +314,10 @@ func TestWhatIsAllowedInAFile(t *testing.T) {
 		"a number with separators":   {".toml", "procs = 1_0\n"},
 		"a header after its child":   {".toml", "[grpc]\nmax_session_calls=1\n[[upstreams]]\nname='a'\nurl='http://a'\n[upstreams.queue]\nmax_wait='1s'\n[[upstreams]]\nname='b'\nurl='http://b'\n[upstreams.queue]\n"},
 		"zero where it has a sense":  {".yaml", upstream("connections: {max_idle_time: 0s, max_lifetime: 0s, max_requests: 0}")},
+		"rules":                      {".yaml", "allow: [{uid: 0, upstreams: [a]}, {gid: 5, control: read}, {upstreams: ['*']}]"},
+		"a listener for everybody":   {".yaml", "listen: ['tcp://:7600']\ndangerously_unprotected: serve-anybody"},
 		"an IPv6 origin":             {".yaml", "upstreams: [{name: a, url: 'http://[2001:db8::1]:80'}]"},
-		"the same port 0 everywhere": {".yaml", "listen: ['tcp://127.0.0.1:0']\ncontrol: ['tcp://127.0.0.1:0']\nadmin: 127.0.0.1:0\n"},
+		"the same port 0 everywhere": {".yaml", "listen: ['tcp://127.0.0.1:0']\ncontrol: ['unix:///x']\nadmin: 127.0.0.1:0\n"},
 	} {
 		if _, err := load(t, c.extension, c.content); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -458,7 +474,7 @@ func TestTheFullExampleShowsEverySettingWithItsDefault(t *testing.T) {
 			t.Errorf("%s is missing", s.Path)
 		case !s.Supported && written:
 			t.Errorf("%s is shown as if it were supported", s.Path)
-		case !written && !strings.Contains(string(content), "# "+key):
+		case !written && !regexp.MustCompile(`(?m)^ *#[ -]*`+key).Match(content):
 			t.Errorf("%s is not even mentioned in a comment", s.Path)
 		}
 	}

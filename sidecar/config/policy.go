@@ -18,7 +18,7 @@ import (
 func Policy(u *warmpoolv1.Upstream, dir string) (pool.Policy, error) {
 	p := newProblems()
 	p.upstream(u, "")
-	c := p.credentials(u.GetTls(), dir, "tls", new([]File))
+	c := p.credentials(upstreamFiles(u.GetTls()), dir, "tls", new([]File))
 	if err := p.err(""); err != nil {
 		return pool.Policy{}, err
 	}

@@ -50,6 +50,8 @@ func (p *problems) configRules(c *warmpoolv1.Config) {
 	}
 	once("admin", "tcp://"+full.GetAdmin())
 
+	p.accessRules(c)
+
 	first := make(map[string]string)
 	for i, u := range c.GetUpstreams() {
 		path := join(at(upstreamsKey, i), "name")
@@ -61,6 +63,18 @@ func (p *problems) configRules(c *warmpoolv1.Config) {
 			continue
 		}
 		first[u.GetName()] = at(upstreamsKey, i)
+	}
+}
+
+// pairRules: a certificate and its key need each other. path is that of what the
+// tls section stands in.
+func (p *problems) pairRules(t tlsFiles, path string) {
+	certificate, key := join(path, "tls.cert_file"), join(path, "tls.key_file")
+	if t.certificate != "" && t.key == "" {
+		p.rulef([]string{key}, certificate, quoted(t.certificate), "needs tls.key_file: the certificate's key")
+	}
+	if t.key != "" && t.certificate == "" {
+		p.rulef([]string{certificate}, key, quoted(t.key), "needs tls.cert_file: the key's certificate")
 	}
 }
 
@@ -76,12 +90,7 @@ func (p *problems) upstreamRules(u *warmpoolv1.Upstream, path string) {
 	}
 
 	tls := u.GetTls()
-	if tls.GetCertFile() != "" && tls.GetKeyFile() == "" {
-		p.rulef([]string{in("tls.key_file")}, in("tls.cert_file"), quoted(tls.GetCertFile()), "needs tls.key_file: the certificate's key")
-	}
-	if tls.GetKeyFile() != "" && tls.GetCertFile() == "" {
-		p.rulef([]string{in("tls.cert_file")}, in("tls.key_file"), quoted(tls.GetKeyFile()), "needs tls.cert_file: the key's certificate")
-	}
+	p.pairRules(upstreamFiles(tls), path)
 	if strings.HasPrefix(u.GetUrl(), "http://") && changes("tls", tls) {
 		p.rulef([]string{in("url")}, in("tls"), "", `is only for a url of scheme https; url is %s`, quoted(u.GetUrl()))
 	}

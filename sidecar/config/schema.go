@@ -54,7 +54,7 @@ var schema = sync.OnceValue(func() *section {
 // upstreamSchema is the part of the schema that describes an upstream.
 func upstreamSchema() *section { return schema().byName[upstreamsKey].section }
 
-// upstreamsKey is the only key that holds a list of sections.
+// upstreamsKey is the key that holds the upstreams.
 const upstreamsKey = "upstreams"
 
 func compile(d protoreflect.MessageDescriptor) (*section, error) {

@@ -126,7 +126,7 @@ func TestDescribeListsEachSettingOnce(t *testing.T) {
 	paths := make([]string, 0, 64)
 	for _, s := range Describe() {
 		paths = append(paths, s.Path)
-		if fromFileOnly := strings.HasPrefix(s.Path, "upstreams[]."); fromFileOnly != (s.Variable == "") || fromFileOnly != (s.Flag == "") {
+		if fromFileOnly := strings.Contains(s.Path, "[]."); fromFileOnly != (s.Variable == "") || fromFileOnly != (s.Flag == "") {
 			t.Errorf("%s: variable %q, flag %q", s.Path, s.Variable, s.Flag)
 		}
 	}

@@ -378,7 +378,18 @@ type Config struct {
 	// Permissions of Unix sockets.
 	Socket *Socket `protobuf:"bytes,8,opt,name=socket,proto3" json:"socket,omitempty"`
 	// The upstreams, each with a name of its own. Empty: none from the file; CreateUpstream can add some.
-	Upstreams     []*Upstream `protobuf:"bytes,9,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
+	Upstreams []*Upstream `protobuf:"bytes,9,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
+	// TLS of every TCP listener in `listen` and `control`. Unix sockets have none.
+	Tls *ListenerTls `protobuf:"bytes,20,opt,name=tls,proto3" json:"tls,omitempty"`
+	// Serve TCP listeners that other machines can reach although neither TLS nor a token protects them: whoever reaches them
+	// sends in this sidecar's name. It takes the written-out word "serve-anybody"; without it such a listener is refused.
+	DangerouslyUnprotected string `protobuf:"bytes,21,opt,name=dangerously_unprotected,json=dangerouslyUnprotected,proto3" json:"dangerously_unprotected,omitempty"`
+	// Who may send where: a caller may do what the rules that it meets allow, taken together. Empty: everybody who can connect
+	// may send to every upstream. A caller that meets no rule is answered REASON_NOT_ALLOWED.
+	Allow []*Allow `protobuf:"bytes,22,rep,name=allow,proto3" json:"allow,omitempty"`
+	// Bounds for each caller, so that one cannot starve the others. Callers are told apart by certificate, else by token, else
+	// by user id (Unix socket), else by address.
+	Callers       *Callers `protobuf:"bytes,23,opt,name=callers,proto3" json:"callers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -476,6 +487,267 @@ func (x *Config) GetUpstreams() []*Upstream {
 	return nil
 }
 
+func (x *Config) GetTls() *ListenerTls {
+	if x != nil {
+		return x.Tls
+	}
+	return nil
+}
+
+func (x *Config) GetDangerouslyUnprotected() string {
+	if x != nil {
+		return x.DangerouslyUnprotected
+	}
+	return ""
+}
+
+func (x *Config) GetAllow() []*Allow {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+func (x *Config) GetCallers() *Callers {
+	if x != nil {
+		return x.Callers
+	}
+	return nil
+}
+
+// ListenerTls configures TLS towards callers. The files are read again when they change. A change counts for connections
+// that callers make from then on.
+type ListenerTls struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PEM file with the sidecar's certificate and its chain. Needs key_file. Empty: no TLS.
+	CertFile string `protobuf:"bytes,1,opt,name=cert_file,json=certFile,proto3" json:"cert_file,omitempty"`
+	// PEM file with the certificate's key. Needs cert_file.
+	KeyFile string `protobuf:"bytes,2,opt,name=key_file,json=keyFile,proto3" json:"key_file,omitempty"`
+	// PEM file with the authorities whose certificates callers must show (mutual TLS). Empty: callers show none.
+	ClientCaFile string `protobuf:"bytes,3,opt,name=client_ca_file,json=clientCaFile,proto3" json:"client_ca_file,omitempty"`
+	// Oldest TLS version accepted.
+	MinVersion    string `protobuf:"bytes,4,opt,name=min_version,json=minVersion,proto3" json:"min_version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListenerTls) Reset() {
+	*x = ListenerTls{}
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListenerTls) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListenerTls) ProtoMessage() {}
+
+func (x *ListenerTls) ProtoReflect() protoreflect.Message {
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListenerTls.ProtoReflect.Descriptor instead.
+func (*ListenerTls) Descriptor() ([]byte, []int) {
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListenerTls) GetCertFile() string {
+	if x != nil {
+		return x.CertFile
+	}
+	return ""
+}
+
+func (x *ListenerTls) GetKeyFile() string {
+	if x != nil {
+		return x.KeyFile
+	}
+	return ""
+}
+
+func (x *ListenerTls) GetClientCaFile() string {
+	if x != nil {
+		return x.ClientCaFile
+	}
+	return ""
+}
+
+func (x *ListenerTls) GetMinVersion() string {
+	if x != nil {
+		return x.MinVersion
+	}
+	return ""
+}
+
+// Allow is a rule: a caller, and what it may do. With none of uid, gid, certificate and token_file it is for everybody;
+// with several a caller must meet them all.
+type Allow struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// User id of the process at the other end of a Unix socket, as the kernel reports it.
+	Uid *uint32 `protobuf:"varint,1,opt,name=uid,proto3,oneof" json:"uid,omitempty"`
+	// Group id of that process.
+	Gid *uint32 `protobuf:"varint,2,opt,name=gid,proto3,oneof" json:"gid,omitempty"`
+	// A name in the certificate that the caller shows: a DNS name, a URI such as a SPIFFE id, or else the common name. Needs
+	// tls.client_ca_file.
+	Certificate string `protobuf:"bytes,3,opt,name=certificate,proto3" json:"certificate,omitempty"`
+	// File with a token, which the caller sends as metadata "authorization: Bearer TOKEN". It is read again when it changes;
+	// blanks and line ends around the token do not count.
+	TokenFile string `protobuf:"bytes,4,opt,name=token_file,json=tokenFile,proto3" json:"token_file,omitempty"`
+	// Names of the upstreams that the caller may send to; "*" is all of them. Empty: none.
+	Upstreams []string `protobuf:"bytes,5,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
+	// What the caller may do on `control` listeners over TCP: "read" (lists, figures, events) or "all". Empty: nothing. Whoever
+	// can connect to a Unix socket in `control` may do all: its permissions are the rule.
+	Control       string `protobuf:"bytes,6,opt,name=control,proto3" json:"control,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Allow) Reset() {
+	*x = Allow{}
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Allow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Allow) ProtoMessage() {}
+
+func (x *Allow) ProtoReflect() protoreflect.Message {
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Allow.ProtoReflect.Descriptor instead.
+func (*Allow) Descriptor() ([]byte, []int) {
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Allow) GetUid() uint32 {
+	if x != nil && x.Uid != nil {
+		return *x.Uid
+	}
+	return 0
+}
+
+func (x *Allow) GetGid() uint32 {
+	if x != nil && x.Gid != nil {
+		return *x.Gid
+	}
+	return 0
+}
+
+func (x *Allow) GetCertificate() string {
+	if x != nil {
+		return x.Certificate
+	}
+	return ""
+}
+
+func (x *Allow) GetTokenFile() string {
+	if x != nil {
+		return x.TokenFile
+	}
+	return ""
+}
+
+func (x *Allow) GetUpstreams() []string {
+	if x != nil {
+		return x.Upstreams
+	}
+	return nil
+}
+
+func (x *Allow) GetControl() string {
+	if x != nil {
+		return x.Control
+	}
+	return ""
+}
+
+// Callers bounds what one caller may have under way.
+type Callers struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exchanges of one caller under way at once. Further ones wait, and a session is not read further.
+	MaxInFlight *uint32 `protobuf:"varint,1,opt,name=max_in_flight,json=maxInFlight,proto3,oneof" json:"max_in_flight,omitempty"`
+	// Requests of one caller that may wait for that; one more is refused with REASON_CALLER_LIMIT.
+	MaxWaiting *uint32 `protobuf:"varint,2,opt,name=max_waiting,json=maxWaiting,proto3,oneof" json:"max_waiting,omitempty"`
+	// Longest such wait; then REASON_CALLER_LIMIT. The request's own timeout may end it earlier.
+	MaxWait       *durationpb.Duration `protobuf:"bytes,3,opt,name=max_wait,json=maxWait,proto3" json:"max_wait,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Callers) Reset() {
+	*x = Callers{}
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Callers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Callers) ProtoMessage() {}
+
+func (x *Callers) ProtoReflect() protoreflect.Message {
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Callers.ProtoReflect.Descriptor instead.
+func (*Callers) Descriptor() ([]byte, []int) {
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Callers) GetMaxInFlight() uint32 {
+	if x != nil && x.MaxInFlight != nil {
+		return *x.MaxInFlight
+	}
+	return 0
+}
+
+func (x *Callers) GetMaxWaiting() uint32 {
+	if x != nil && x.MaxWaiting != nil {
+		return *x.MaxWaiting
+	}
+	return 0
+}
+
+func (x *Callers) GetMaxWait() *durationpb.Duration {
+	if x != nil {
+		return x.MaxWait
+	}
+	return nil
+}
+
 // Log configures logging to standard error.
 type Log struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -489,7 +761,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[2]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -501,7 +773,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[2]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -514,7 +786,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{2}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Log) GetLevel() string {
@@ -545,7 +817,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[3]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -557,7 +829,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[3]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -570,7 +842,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{3}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Drain) GetGrace() *durationpb.Duration {
@@ -603,13 +875,15 @@ type Grpc struct {
 	MinPingInterval *durationpb.Duration `protobuf:"bytes,5,opt,name=min_ping_interval,json=minPingInterval,proto3" json:"min_ping_interval,omitempty"`
 	// Time for a new gRPC connection to complete its handshakes.
 	ConnectionTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=connection_timeout,json=connectionTimeout,proto3" json:"connection_timeout,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// gRPC connections open at once on the data listeners together. One more is closed at once.
+	MaxConnections *uint32 `protobuf:"varint,7,opt,name=max_connections,json=maxConnections,proto3,oneof" json:"max_connections,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Grpc) Reset() {
 	*x = Grpc{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +895,7 @@ func (x *Grpc) String() string {
 func (*Grpc) ProtoMessage() {}
 
 func (x *Grpc) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +908,7 @@ func (x *Grpc) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grpc.ProtoReflect.Descriptor instead.
 func (*Grpc) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{4}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Grpc) GetMaxMessageBytes() uint64 {
@@ -679,6 +953,13 @@ func (x *Grpc) GetConnectionTimeout() *durationpb.Duration {
 	return nil
 }
 
+func (x *Grpc) GetMaxConnections() uint32 {
+	if x != nil && x.MaxConnections != nil {
+		return *x.MaxConnections
+	}
+	return 0
+}
+
 // Socket sets the permissions of Unix sockets. A client needs write permission to connect.
 type Socket struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -696,7 +977,7 @@ type Socket struct {
 
 func (x *Socket) Reset() {
 	*x = Socket{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -708,7 +989,7 @@ func (x *Socket) String() string {
 func (*Socket) ProtoMessage() {}
 
 func (x *Socket) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -721,7 +1002,7 @@ func (x *Socket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Socket.ProtoReflect.Descriptor instead.
 func (*Socket) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{5}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Socket) GetMode() string {
@@ -789,7 +1070,7 @@ type Upstream struct {
 
 func (x *Upstream) Reset() {
 	*x = Upstream{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1082,7 @@ func (x *Upstream) String() string {
 func (*Upstream) ProtoMessage() {}
 
 func (x *Upstream) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1095,7 @@ func (x *Upstream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upstream.ProtoReflect.Descriptor instead.
 func (*Upstream) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{6}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Upstream) GetName() string {
@@ -938,7 +1219,7 @@ type Connections struct {
 
 func (x *Connections) Reset() {
 	*x = Connections{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1231,7 @@ func (x *Connections) String() string {
 func (*Connections) ProtoMessage() {}
 
 func (x *Connections) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1244,7 @@ func (x *Connections) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connections.ProtoReflect.Descriptor instead.
 func (*Connections) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{7}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Connections) GetWarm() uint32 {
@@ -1028,7 +1309,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1321,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1334,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{8}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Queue) GetMaxWaiting() uint32 {
@@ -1082,7 +1363,7 @@ type Pipelining struct {
 
 func (x *Pipelining) Reset() {
 	*x = Pipelining{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1375,7 @@ func (x *Pipelining) String() string {
 func (*Pipelining) ProtoMessage() {}
 
 func (x *Pipelining) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1388,7 @@ func (x *Pipelining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipelining.ProtoReflect.Descriptor instead.
 func (*Pipelining) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{9}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Pipelining) GetDepth() uint32 {
@@ -1137,7 +1418,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1149,7 +1430,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1162,7 +1443,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{10}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Timeouts) GetConnect() *durationpb.Duration {
@@ -1220,7 +1501,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1232,7 +1513,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1245,7 +1526,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{11}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Limits) GetResponseHeadBytes() uint64 {
@@ -1308,7 +1589,7 @@ type Tls struct {
 
 func (x *Tls) Reset() {
 	*x = Tls{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1320,7 +1601,7 @@ func (x *Tls) String() string {
 func (*Tls) ProtoMessage() {}
 
 func (x *Tls) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1333,7 +1614,7 @@ func (x *Tls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tls.ProtoReflect.Descriptor instead.
 func (*Tls) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{12}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Tls) GetCaFile() string {
@@ -1409,7 +1690,7 @@ type Dns struct {
 
 func (x *Dns) Reset() {
 	*x = Dns{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1702,7 @@ func (x *Dns) String() string {
 func (*Dns) ProtoMessage() {}
 
 func (x *Dns) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1715,7 @@ func (x *Dns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dns.ProtoReflect.Descriptor instead.
 func (*Dns) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{13}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Dns) GetRefresh() *durationpb.Duration {
@@ -1493,7 +1774,7 @@ type Tcp struct {
 
 func (x *Tcp) Reset() {
 	*x = Tcp{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1505,7 +1786,7 @@ func (x *Tcp) String() string {
 func (*Tcp) ProtoMessage() {}
 
 func (x *Tcp) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1518,7 +1799,7 @@ func (x *Tcp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tcp.ProtoReflect.Descriptor instead.
 func (*Tcp) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{14}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Tcp) GetKeepaliveIdle() *durationpb.Duration {
@@ -1578,7 +1859,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1590,7 +1871,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1603,7 +1884,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{15}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Retry) GetMaxAttempts() uint32 {
@@ -1653,7 +1934,7 @@ type Upkeep struct {
 
 func (x *Upkeep) Reset() {
 	*x = Upkeep{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1946,7 @@ func (x *Upkeep) String() string {
 func (*Upkeep) ProtoMessage() {}
 
 func (x *Upkeep) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1959,7 @@ func (x *Upkeep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upkeep.ProtoReflect.Descriptor instead.
 func (*Upkeep) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{16}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Upkeep) GetConnections() uint32 {
@@ -1774,7 +2055,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_LIVE\x10\x01\x12\x1a\n" +
 	"\x16EFFECT_NEW_CONNECTIONS\x10\x02\x12\x12\n" +
-	"\x0eEFFECT_RESTART\x10\x03\"\xf5\x03\n" +
+	"\x0eEFFECT_RESTART\x10\x03\"\xcb\x05\n" +
 	"\x06Config\x12`\n" +
 	"\x06listen\x18\x01 \x03(\tBH\xba\x99\x19D\n" +
 	">[\"unix:///run/warmpool/warmpool.sock\", \"tcp://127.0.0.1:7600\"]0\x03P\x03R\x06listen\x12I\n" +
@@ -1788,8 +2069,39 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x011\x12\x011\x1a\x041024P\x03H\x00R\x05procs\x88\x01\x01\x12%\n" +
 	"\x04grpc\x18\a \x01(\v2\x11.warmpool.v1.GrpcR\x04grpc\x12+\n" +
 	"\x06socket\x18\b \x01(\v2\x13.warmpool.v1.SocketR\x06socket\x123\n" +
-	"\tupstreams\x18\t \x03(\v2\x15.warmpool.v1.UpstreamR\tupstreamsB\b\n" +
-	"\x06_procs\"u\n" +
+	"\tupstreams\x18\t \x03(\v2\x15.warmpool.v1.UpstreamR\tupstreams\x12*\n" +
+	"\x03tls\x18\x14 \x01(\v2\x18.warmpool.v1.ListenerTlsR\x03tls\x12N\n" +
+	"\x17dangerously_unprotected\x18\x15 \x01(\tB\x15\xba\x99\x19\x11*\rserve-anybodyP\x01R\x16dangerouslyUnprotected\x12(\n" +
+	"\x05allow\x18\x16 \x03(\v2\x12.warmpool.v1.AllowR\x05allow\x12.\n" +
+	"\acallers\x18\x17 \x01(\v2\x14.warmpool.v1.CallersR\acallersB\b\n" +
+	"\x06_procs\"\xc1\x01\n" +
+	"\vListenerTls\x12%\n" +
+	"\tcert_file\x18\x01 \x01(\tB\b\xba\x99\x19\x040\aP\x01R\bcertFile\x12#\n" +
+	"\bkey_file\x18\x02 \x01(\tB\b\xba\x99\x19\x040\aP\x01R\akeyFile\x12.\n" +
+	"\x0eclient_ca_file\x18\x03 \x01(\tB\b\xba\x99\x19\x040\aP\x01R\fclientCaFile\x126\n" +
+	"\vmin_version\x18\x04 \x01(\tB\x15\xba\x99\x19\x11\n" +
+	"\x031.3*\x031.2*\x031.3P\x01R\n" +
+	"minVersion\"\xfb\x01\n" +
+	"\x05Allow\x12\x1d\n" +
+	"\x03uid\x18\x01 \x01(\rB\x06\xba\x99\x19\x02P\x01H\x00R\x03uid\x88\x01\x01\x12\x1d\n" +
+	"\x03gid\x18\x02 \x01(\rB\x06\xba\x99\x19\x02P\x01H\x01R\x03gid\x88\x01\x01\x12(\n" +
+	"\vcertificate\x18\x03 \x01(\tB\x06\xba\x99\x19\x02P\x01R\vcertificate\x12'\n" +
+	"\n" +
+	"token_file\x18\x04 \x01(\tB\b\xba\x99\x19\x040\aP\x01R\ttokenFile\x12$\n" +
+	"\tupstreams\x18\x05 \x03(\tB\x06\xba\x99\x19\x02P\x01R\tupstreams\x12+\n" +
+	"\acontrol\x18\x06 \x01(\tB\x11\xba\x99\x19\r*\x04read*\x03allP\x01R\acontrolB\x06\n" +
+	"\x04_uidB\x06\n" +
+	"\x04_gid\"\x8a\x02\n" +
+	"\aCallers\x12E\n" +
+	"\rmax_in_flight\x18\x01 \x01(\rB\x1c\xba\x99\x19\x18\n" +
+	"\x010\x1a\a1000000\"\bno limitP\x01H\x00R\vmaxInFlight\x88\x01\x01\x12J\n" +
+	"\vmax_waiting\x18\x02 \x01(\rB$\xba\x99\x19 \n" +
+	"\x041024\x1a\a1000000\"\rnone may waitP\x01H\x01R\n" +
+	"maxWaiting\x88\x01\x01\x12J\n" +
+	"\bmax_wait\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x14\xba\x99\x19\x10\n" +
+	"\x021s\x12\x031ms\x1a\x0310mP\x01R\amaxWaitB\x10\n" +
+	"\x0e_max_in_flightB\x0e\n" +
+	"\f_max_waiting\"u\n" +
 	"\x03Log\x12<\n" +
 	"\x05level\x18\x01 \x01(\tB&\xba\x99\x19\"\n" +
 	"\x04info*\x05debug*\x04info*\x04warn*\x05errorP\x01R\x05level\x120\n" +
@@ -1799,7 +2111,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x05grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationB\x1f\xba\x99\x19\x1b\n" +
 	"\x0310s\x1a\x021h\"\x0ecancel at onceP\x01R\x05grace\x12[\n" +
 	"\fkeep_serving\x18\x02 \x01(\v2\x19.google.protobuf.DurationB\x1d\xba\x99\x19\x19\n" +
-	"\x020s\x1a\x021h\"\rdrain at onceP\x01R\vkeepServing\"\xe2\x04\n" +
+	"\x020s\x1a\x021h\"\rdrain at onceP\x01R\vkeepServing\"\xbe\x05\n" +
 	"\x04Grpc\x12O\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x04B\x1e\xba\x99\x19\x1a\n" +
 	"\x045MiB\x12\x0564KiB\x1a\a2047MiB8\x01P\x03H\x00R\x0fmaxMessageBytes\x88\x01\x01\x12S\n" +
@@ -1812,11 +2124,14 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x11min_ping_interval\x18\x05 \x01(\v2\x19.google.protobuf.DurationB\x13\xba\x99\x19\x0f\n" +
 	"\x0310s\x12\x021s\x1a\x021hP\x03R\x0fminPingInterval\x12_\n" +
 	"\x12connection_timeout\x18\x06 \x01(\v2\x19.google.protobuf.DurationB\x15\xba\x99\x19\x11\n" +
-	"\x025s\x12\x05100ms\x1a\x025mP\x03R\x11connectionTimeoutB\x14\n" +
+	"\x025s\x12\x05100ms\x1a\x025mP\x03R\x11connectionTimeout\x12F\n" +
+	"\x0fmax_connections\x18\a \x01(\rB\x18\xba\x99\x19\x14\n" +
+	"\x044096\x12\x011\x1a\a1000000P\x03H\x04R\x0emaxConnections\x88\x01\x01B\x14\n" +
 	"\x12_max_message_bytesB\x19\n" +
 	"\x17_max_concurrent_streamsB\x15\n" +
 	"\x13_max_metadata_bytesB\x14\n" +
-	"\x12_max_session_calls\"\xae\x01\n" +
+	"\x12_max_session_callsB\x12\n" +
+	"\x10_max_connections\"\xae\x01\n" +
 	"\x06Socket\x12\"\n" +
 	"\x04mode\x18\x01 \x01(\tB\x0e\xba\x99\x19\n" +
 	"\n" +
@@ -1980,77 +2295,84 @@ func file_warmpool_v1_upstream_proto_rawDescGZIP() []byte {
 }
 
 var file_warmpool_v1_upstream_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_warmpool_v1_upstream_proto_goTypes = []any{
 	(Setting_Unit)(0),                 // 0: warmpool.v1.Setting.Unit
 	(Setting_Format)(0),               // 1: warmpool.v1.Setting.Format
 	(Setting_Effect)(0),               // 2: warmpool.v1.Setting.Effect
 	(*Setting)(nil),                   // 3: warmpool.v1.Setting
 	(*Config)(nil),                    // 4: warmpool.v1.Config
-	(*Log)(nil),                       // 5: warmpool.v1.Log
-	(*Drain)(nil),                     // 6: warmpool.v1.Drain
-	(*Grpc)(nil),                      // 7: warmpool.v1.Grpc
-	(*Socket)(nil),                    // 8: warmpool.v1.Socket
-	(*Upstream)(nil),                  // 9: warmpool.v1.Upstream
-	(*Connections)(nil),               // 10: warmpool.v1.Connections
-	(*Queue)(nil),                     // 11: warmpool.v1.Queue
-	(*Pipelining)(nil),                // 12: warmpool.v1.Pipelining
-	(*Timeouts)(nil),                  // 13: warmpool.v1.Timeouts
-	(*Limits)(nil),                    // 14: warmpool.v1.Limits
-	(*Tls)(nil),                       // 15: warmpool.v1.Tls
-	(*Dns)(nil),                       // 16: warmpool.v1.Dns
-	(*Tcp)(nil),                       // 17: warmpool.v1.Tcp
-	(*Retry)(nil),                     // 18: warmpool.v1.Retry
-	(*Upkeep)(nil),                    // 19: warmpool.v1.Upkeep
-	(*durationpb.Duration)(nil),       // 20: google.protobuf.Duration
-	(*descriptorpb.FieldOptions)(nil), // 21: google.protobuf.FieldOptions
+	(*ListenerTls)(nil),               // 5: warmpool.v1.ListenerTls
+	(*Allow)(nil),                     // 6: warmpool.v1.Allow
+	(*Callers)(nil),                   // 7: warmpool.v1.Callers
+	(*Log)(nil),                       // 8: warmpool.v1.Log
+	(*Drain)(nil),                     // 9: warmpool.v1.Drain
+	(*Grpc)(nil),                      // 10: warmpool.v1.Grpc
+	(*Socket)(nil),                    // 11: warmpool.v1.Socket
+	(*Upstream)(nil),                  // 12: warmpool.v1.Upstream
+	(*Connections)(nil),               // 13: warmpool.v1.Connections
+	(*Queue)(nil),                     // 14: warmpool.v1.Queue
+	(*Pipelining)(nil),                // 15: warmpool.v1.Pipelining
+	(*Timeouts)(nil),                  // 16: warmpool.v1.Timeouts
+	(*Limits)(nil),                    // 17: warmpool.v1.Limits
+	(*Tls)(nil),                       // 18: warmpool.v1.Tls
+	(*Dns)(nil),                       // 19: warmpool.v1.Dns
+	(*Tcp)(nil),                       // 20: warmpool.v1.Tcp
+	(*Retry)(nil),                     // 21: warmpool.v1.Retry
+	(*Upkeep)(nil),                    // 22: warmpool.v1.Upkeep
+	(*durationpb.Duration)(nil),       // 23: google.protobuf.Duration
+	(*descriptorpb.FieldOptions)(nil), // 24: google.protobuf.FieldOptions
 }
 var file_warmpool_v1_upstream_proto_depIdxs = []int32{
 	1,  // 0: warmpool.v1.Setting.format:type_name -> warmpool.v1.Setting.Format
 	0,  // 1: warmpool.v1.Setting.unit:type_name -> warmpool.v1.Setting.Unit
 	2,  // 2: warmpool.v1.Setting.effect:type_name -> warmpool.v1.Setting.Effect
-	5,  // 3: warmpool.v1.Config.log:type_name -> warmpool.v1.Log
-	6,  // 4: warmpool.v1.Config.drain:type_name -> warmpool.v1.Drain
-	7,  // 5: warmpool.v1.Config.grpc:type_name -> warmpool.v1.Grpc
-	8,  // 6: warmpool.v1.Config.socket:type_name -> warmpool.v1.Socket
-	9,  // 7: warmpool.v1.Config.upstreams:type_name -> warmpool.v1.Upstream
-	20, // 8: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
-	20, // 9: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
-	20, // 10: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
-	20, // 11: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
-	10, // 12: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
-	11, // 13: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
-	12, // 14: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
-	13, // 15: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
-	14, // 16: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
-	15, // 17: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
-	16, // 18: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
-	17, // 19: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
-	18, // 20: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
-	19, // 21: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
-	20, // 22: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
-	20, // 23: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
-	20, // 24: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
-	20, // 25: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	20, // 26: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
-	20, // 27: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
-	20, // 28: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
-	20, // 29: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
-	20, // 30: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
-	20, // 31: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
-	20, // 32: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
-	20, // 33: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
-	20, // 34: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
-	20, // 35: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
-	20, // 36: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
-	20, // 37: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
-	21, // 38: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
-	3,  // 39: warmpool.v1.setting:type_name -> warmpool.v1.Setting
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	39, // [39:40] is the sub-list for extension type_name
-	38, // [38:39] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	8,  // 3: warmpool.v1.Config.log:type_name -> warmpool.v1.Log
+	9,  // 4: warmpool.v1.Config.drain:type_name -> warmpool.v1.Drain
+	10, // 5: warmpool.v1.Config.grpc:type_name -> warmpool.v1.Grpc
+	11, // 6: warmpool.v1.Config.socket:type_name -> warmpool.v1.Socket
+	12, // 7: warmpool.v1.Config.upstreams:type_name -> warmpool.v1.Upstream
+	5,  // 8: warmpool.v1.Config.tls:type_name -> warmpool.v1.ListenerTls
+	6,  // 9: warmpool.v1.Config.allow:type_name -> warmpool.v1.Allow
+	7,  // 10: warmpool.v1.Config.callers:type_name -> warmpool.v1.Callers
+	23, // 11: warmpool.v1.Callers.max_wait:type_name -> google.protobuf.Duration
+	23, // 12: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
+	23, // 13: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
+	23, // 14: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
+	23, // 15: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
+	13, // 16: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
+	14, // 17: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
+	15, // 18: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
+	16, // 19: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
+	17, // 20: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
+	18, // 21: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
+	19, // 22: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
+	20, // 23: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
+	21, // 24: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
+	22, // 25: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
+	23, // 26: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
+	23, // 27: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
+	23, // 28: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
+	23, // 29: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	23, // 30: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
+	23, // 31: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
+	23, // 32: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
+	23, // 33: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
+	23, // 34: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
+	23, // 35: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
+	23, // 36: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
+	23, // 37: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
+	23, // 38: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
+	23, // 39: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
+	23, // 40: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
+	23, // 41: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
+	24, // 42: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
+	3,  // 43: warmpool.v1.setting:type_name -> warmpool.v1.Setting
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	43, // [43:44] is the sub-list for extension type_name
+	42, // [42:43] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_warmpool_v1_upstream_proto_init() }
@@ -2059,22 +2381,24 @@ func file_warmpool_v1_upstream_proto_init() {
 		return
 	}
 	file_warmpool_v1_upstream_proto_msgTypes[1].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[3].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[4].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[7].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[8].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[9].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[10].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[11].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[12].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[14].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[15].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[16].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[17].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[18].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warmpool_v1_upstream_proto_rawDesc), len(file_warmpool_v1_upstream_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   17,
+			NumMessages:   20,
 			NumExtensions: 1,
 			NumServices:   0,
 		},
