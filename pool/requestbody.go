@@ -9,7 +9,8 @@ import (
 
 // RequestBody is a request's body that is handed over piece by piece while the
 // exchange runs. Its length is what the request's Content-Length field says; with
-// none it is chunked. Write and Close are for one goroutine.
+// none it is chunked. Write and Close are for one goroutine, which calls neither
+// before Start has returned.
 //
 // The exchange is not sent again once a piece was taken. When the response is
 // complete before the body is, the exchange is over, and its connection with it.

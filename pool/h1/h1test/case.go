@@ -2,7 +2,7 @@ package h1test
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -13,14 +13,24 @@ import (
 	"time"
 )
 
-//go:embed testdata/cases.json
-var builtin []byte
+//go:embed testdata/*.json
+var builtin embed.FS
 
-// Cases returns the cases that come with the package.
+// Cases returns the cases that come with the package: those of testdata/cases.json,
+// and those of testdata/rows.json, which go through RFC 9112 rule by rule and
+// fault by fault.
 func Cases() []Case {
-	cases, err := Parse(builtin)
-	if err != nil {
-		panic("h1test: embedded cases: " + err.Error())
+	var cases []Case
+	for _, name := range []string{"cases.json", "rows.json"} {
+		data, err := builtin.ReadFile("testdata/" + name)
+		if err != nil {
+			panic(err) // it is embedded
+		}
+		more, err := Parse(data)
+		if err != nil {
+			panic("h1test: embedded " + name + ": " + err.Error())
+		}
+		cases = append(cases, more...)
 	}
 	return cases
 }

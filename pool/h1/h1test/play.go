@@ -70,6 +70,7 @@ func Play(ctx context.Context, c Case, newClient NewClient) (r Result) {
 		return r
 	}
 	defer p.client.Close()
+	defer o.Close() // before the client, which might wait for it
 
 	calls := p.run()
 	r.judge(p, calls)

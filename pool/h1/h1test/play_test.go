@@ -88,7 +88,10 @@ var netHTTPKnown = map[string]string{
 }
 
 func TestNetHTTPDepartsOnlyWhereItIsKnownTo(t *testing.T) {
-	cases := h1test.Cases()
+	cases, err := h1test.Load("testdata/cases.json")
+	if err != nil {
+		t.Fatal(err)
+	}
 	report := playAll(t, cases, netHTTPFeatures, newNetHTTP)
 	t.Log("\n" + report.String())
 	for i := range report.Results {

@@ -73,7 +73,7 @@ func TestRunAllFailsTheTest(t *testing.T) {
 		t.Error("the test of a bad client passes")
 	}
 	for _, want := range []string{
-		"--- FAIL: TestRunAllOfABadClient/cases/persistence/persist-10-default",
+		"--- FAIL: TestRunAllOfABadClient/alone/persistence/persist-10-default",
 		"--- FAIL: TestRunAllOfABadClient/cases/keep-alive-hints/hint-timeout-60",
 		"passes: take it off the list of known ones (outdated)",
 		"--- FAIL: TestRunAllOfABadClient/cases/retry/retry-keeps-request-bytes",
