@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"context"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -35,6 +36,12 @@ type admission struct {
 	endpoints []*endpoint
 	rotating  instant                    // until then answers are taken for changing parts of a set
 	departed  map[netip.AddrPort]instant // addresses that are gone, and since when
+	preferred int                        // of the endpoints, the first ones, to which requests go where they can
+	weighted  bool                       // their shares differ
+	flying    []*slot                    // being dialed, in the order in which that began
+	late      int                        // of these, those on which nobody who waits relies any more
+	probing   bool                       // an address that failed is to be dialed beside others
+	families  [2]family                  // IPv4 and IPv6
 	waiting   queue
 	total     int
 	dialing   int
@@ -67,10 +74,15 @@ type endpoint struct {
 	active       int
 	dialing      int
 	total        int
-	gone         bool      // no longer one of the upstream's addresses
-	moved        bool      // gone, and one of another origin: its connections serve until they are replaced
-	misses       int       // answers in a row that do not hold it
-	missing      instant   // since when they do not
+	gone         bool    // no longer one of the upstream's addresses
+	moved        bool    // gone, and one of another origin: its connections serve until they are replaced
+	misses       int     // answers in a row that do not hold it
+	missing      instant // since when they do not
+	priority     uint16  // of a service: the lowest that can be reached is used
+	share        uint64  // of a service: of the connections, in proportion to others of its priority; at least 1
+	late         int     // of the dials, those on which nobody relies
+	retireAt     instant // gone: when the next of its connections may go …
+	retireEvery  time.Duration
 	fails        int       // rounds of failed dials in a row
 	spoils       bool      // it closed connections unused: a dial's success ends its fails no more, only a connection that serves or lasts
 	retryAt      instant   // no dial before, after a failure
@@ -84,7 +96,11 @@ type slot struct {
 	id        uint64
 	endpoint  *endpoint
 	state     slotState
-	round     int // its endpoint's fails when it was dialed
+	round     int     // its endpoint's fails when it was dialed
+	began     instant // the dial
+	connected bool    // its TCP connection stands, TLS does not
+	late      bool    // while dialing: counted in late
+	stopped   bool    // while dialing: given up for another address
 	opened    instant
 	idleSince instant
 	expires   instant       // end of its lifetime; 0: none
@@ -108,9 +124,11 @@ type slot struct {
 
 	generation uint32 // see replacing
 
-	conn   *conn   // the connection itself; nil while dialing. Never used here
-	number uint64  // its id in the pool. Never used here
-	target *target // what it is dialed for. Never used here
+	conn   *conn              // the connection itself; nil while dialing. Never used here
+	number uint64             // its id in the pool. Never used here
+	target *target            // what it is dialed for. Never used here
+	ctx    context.Context    // while it is dialed. Never used here
+	stop   context.CancelFunc // ends the dial. Never used here
 }
 
 type slotState uint8
@@ -155,6 +173,7 @@ const (
 	orderDial orderKind = iota
 	orderRefuse
 	orderRetire
+	orderStop   // the dial
 	orderHasten // those that retire: a request waits for their place
 	orderBegin  // a request that waited has a connection that was idle
 )
@@ -191,7 +210,7 @@ func (a *admission) ask(t *ticket, now instant) *slot {
 		a.waiting.pushBack(t)
 	}
 	a.pump(now)
-	if t.pipelinable && !paused && a.waiting.last == t && a.waiting.len == a.dialing+1 { // nobody else waits without a dial
+	if t.pipelinable && !paused && a.waiting.last == t && a.waiting.len == a.relied()+1 { // nobody else waits without a dial
 		if s := a.pipeline(now); s != nil {
 			a.waiting.remove(t)
 			a.begin(s, t, now)
@@ -224,8 +243,8 @@ func (a *admission) gaveUp(t *ticket) bool {
 // dialed reports that s's connection stands. The request returned is to be
 // sent on it; with nil it is idle, or an order retires it.
 func (a *admission) dialed(s *slot, now instant) *ticket {
-	a.dialing--
-	s.endpoint.dialing--
+	a.landed(s)
+	a.reached(s.endpoint)
 	a.connected = true
 	if !s.endpoint.spoils {
 		a.proven(s.endpoint)
@@ -239,11 +258,11 @@ func (a *admission) dialed(s *slot, now instant) *ticket {
 
 // dialFailed reports that s's connection could not be made.
 func (a *admission) dialFailed(s *slot, f *dialFailure, now instant) {
-	a.dialing--
-	s.endpoint.dialing--
+	a.landed(s)
 	a.forget(s)
 	a.missed(s)
 	a.failed(f, now)
+	a.unreached(s.endpoint, f, now)
 	a.penalise(s, now)
 	a.refuseHopeless(now)
 	a.pump(now)
@@ -327,6 +346,9 @@ func (a *admission) tick(now instant) {
 				a.remind(a.idleUntil(s, now))
 			}
 		}
+		if e.gone && !e.moved {
+			a.release(e, now)
+		}
 	}
 	if a.hopeless(now) && !a.dialable(now) {
 		a.refuseHopeless(now)
@@ -375,30 +397,6 @@ func (a *admission) takeIdle(t *ticket, now instant) *slot {
 	return nil
 }
 
-func (a *admission) idleEndpoint() *endpoint {
-	if len(a.endpoints) == 1 {
-		return a.endpoints[0]
-	}
-	n := a.chance.IntN(len(a.endpoints))
-	m := a.chance.IntN(len(a.endpoints) - 1)
-	if m >= n {
-		m++
-	}
-	one, two := a.endpoints[n], a.endpoints[m]
-	switch {
-	case len(one.idle) > 0 && (len(two.idle) == 0 || one.active <= two.active):
-		return one
-	case len(two.idle) > 0:
-		return two
-	}
-	for i := range a.endpoints { // both drawn have none: the next one that has
-		if e := a.endpoints[(n+i)%len(a.endpoints)]; len(e.idle) > 0 {
-			return e
-		}
-	}
-	panic("pool: idle connections are counted that no endpoint has")
-}
-
 // offer gives s to the first waiting request whose deadline has not passed, or
 // makes it idle. To send a request that is too late would cost the connection.
 func (a *admission) offer(s *slot, now instant) *ticket {
@@ -420,10 +418,10 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 		a.retire(s, a.parting())
 	case s.condemned != CloseNone:
 		a.retire(s, s.condemned)
-	case s.endpoint.gone && !s.endpoint.moved:
-		a.retire(s, CloseEndpointGone)
 	case a.surplus() > 0:
 		a.retire(s, CloseSurplus)
+	case s.endpoint.gone && !s.endpoint.moved:
+		a.release(s.endpoint, now)
 	default:
 		a.remind(a.idleUntil(s, now))
 	}
@@ -477,6 +475,7 @@ func (a *admission) forget(s *slot) {
 	s.endpoint.total--
 	if e := s.endpoint; e.gone && e.total == 0 {
 		a.endpoints = slices.DeleteFunc(a.endpoints, func(other *endpoint) bool { return other == e })
+		a.arrange()
 	}
 }
 

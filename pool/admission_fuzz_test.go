@@ -85,7 +85,7 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 		}
 	case 6:
 		if id, ok := pick(slotDialing); ok {
-			d.dialFails(id, &dialFailure{reason: ReasonDialRefused, permanent: about%16 == 0})
+			d.dialFails(id, &dialFailure{reason: ReasonDialRefused + Reason(about/16%3), permanent: about%16 == 0})
 		}
 	case 7, 8, 9:
 		if id, ok := pick(slotActive); ok {
@@ -118,6 +118,10 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 			d.giveUp(waiting[about%len(waiting)])
 		}
 	case 13:
+		if about%4 > 0 {
+			fuzzAnswer(d, about)
+			return
+		}
 		from := about % 3
 		d.resolves(endpointAddrs(4)[from : from+1+about%2]...)
 	case 14:
@@ -157,6 +161,23 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 		case 4:
 			d.changes(fuzzedPolicy([6]byte{byte(n), byte(about), byte(n + about), byte(n * about), byte(about ^ n)}))
 		}
+	}
+}
+
+// fuzzAnswer plays what a lookup may find: some of three addresses of each family.
+func fuzzAnswer(d *decisions, about int) {
+	var found []located
+	for i := range 6 {
+		f := located{addr: endpointAddr(i), weighed: about%3 == 0, priority: uint16(i % 2), weight: uint16(i * about)}
+		if i >= 3 {
+			f.addr = endpointAddrSix(i)
+		}
+		if about>>i%2 == 0 {
+			found = append(found, f)
+		}
+	}
+	if len(found) > 0 {
+		d.answers(found, about%8 == 1)
 	}
 }
 

@@ -72,7 +72,16 @@ func endpointAddrs(n int) []netip.AddrPort {
 	return list
 }
 
-func endpointName(a netip.AddrPort) string { return fmt.Sprintf("e%d", a.Addr().As4()[3]) }
+func endpointAddrSix(i int) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 2: 0x0d, 3: 0xb8, 15: byte(i)}), 80)
+}
+
+func endpointName(a netip.AddrPort) string {
+	if a.Addr().Is6() {
+		return fmt.Sprintf("s%d", a.Addr().As16()[15])
+	}
+	return fmt.Sprintf("e%d", a.Addr().As4()[3])
+}
 
 func (d *decisions) note(format string, args ...any) {
 	d.lines = append(d.lines, fmt.Sprintf(format, args...))
@@ -95,6 +104,8 @@ func (d *decisions) settled() {
 		case orderDial:
 			d.slots[o.slot.id] = o.slot
 			d.note("dial %d to %s", o.slot.id, endpointName(o.slot.endpoint.addr))
+		case orderStop:
+			d.note("give up dial %d", o.slot.id)
 		case orderRetire:
 			d.note("retire %d: %v", o.slot.id, o.close)
 		case orderHasten:
@@ -217,6 +228,12 @@ func (d *decisions) closes(id uint64, early bool) {
 	d.settled()
 }
 
+// answers reports what a lookup found.
+func (d *decisions) answers(found []located, partial bool) {
+	d.answered(found, partial, d.now)
+	d.settled()
+}
+
 func (d *decisions) resolves(addrs ...netip.AddrPort) {
 	d.resolved(addrs, d.now)
 	d.settled()
@@ -311,7 +328,14 @@ func (d *decisions) check() {
 		must(e.total == c.total && e.dialing == c.dialing && e.active == c.active, "%s counted %d, %d dialing, %d active; there are %+v",
 			endpointName(e.addr), e.total, e.dialing, e.active, c)
 		must(!e.gone || e.total > 0, "%s is gone and kept", endpointName(e.addr))
-		must(!e.gone || e.moved || len(e.idle) == 0, "%s is gone and has idle connections", endpointName(e.addr))
+		must(!e.gone || e.moved || len(e.idle) == 0 || e.retireAt > d.now || d.due <= d.now, "%s is gone and has idle connections", endpointName(e.addr))
+		late := 0
+		for _, s := range d.flying {
+			if s.endpoint == e && s.late {
+				late++
+			}
+		}
+		must(e.late == late, "%s counted %d late dials, there are %d", endpointName(e.addr), e.late, late)
 		for i, s := range e.idle {
 			must(s.state == slotIdle && s.endpoint == e, "%s lists connection %d as idle", endpointName(e.addr), s.id)
 			must(i == 0 || e.idle[i-1].idleSince <= s.idleSince, "%s has its idle connections out of order", endpointName(e.addr))
@@ -322,6 +346,17 @@ func (d *decisions) check() {
 			must(s.place == i && s.endpoint == e && s.sampled != 0 && s.state != slotLost, "%s lists connection %d as measured", endpointName(e.addr), s.id)
 		}
 	}
+	late := 0
+	for _, s := range d.flying {
+		must(s.state == slotDialing && d.slots[s.id] == s, "connection %d is listed as being dialed", s.id)
+		if s.late {
+			late++
+		}
+	}
+	must(len(d.flying) == dialing && d.late == late, "%d dials are listed, %d late; there are %d, %d", len(d.flying), d.late, dialing, late)
+	arranged, preferred := slices.Clone(d.endpoints), d.preferred
+	d.arrange()
+	must(slices.Equal(arranged, d.endpoints) && preferred == d.preferred, "the endpoints are out of order: %d of %d are preferred, not %d", d.preferred, len(arranged), preferred)
 	must(known == d.total, "%d of %d connections are at an endpoint that is forgotten", d.total-known, d.total)
 	d.checkQueue(must)
 	d.checkDue(must)
@@ -359,6 +394,9 @@ func (d *decisions) checkDue(must func(bool, string, ...any)) {
 		before = d.now + 1000*time.Hour
 	}
 	for _, e := range d.endpoints {
+		if e.gone && !e.moved && len(e.idle) > 0 {
+			need(e.retireAt, "a connection to %s may go", endpointName(e.addr))
+		}
 		for _, s := range e.idle {
 			why := CloseNone
 			if before > d.now {
@@ -368,14 +406,14 @@ func (d *decisions) checkDue(must func(bool, string, ...any)) {
 		}
 	}
 	if d.refusal != ReasonNone || d.dialing >= d.policy.MaxDialing || d.total >= d.policy.Max ||
-		d.wanting() <= d.dialing && d.owed() <= d.dialing-d.former && (d.total >= d.policy.Warm || d.draining) {
+		d.wanting() <= d.relied() && d.owed() <= d.dialing-d.former && (d.total >= d.policy.Warm || d.draining) {
 		return
 	}
 	for _, e := range d.endpoints {
 		switch {
-		case e.gone, e.fails > 0 && e.dialing > 0:
-		case e.retryAt > d.now:
-			need(e.retryAt, "%s may be dialed again", endpointName(e.addr))
+		case e.gone, e.dialing > 0 && d.doubtful(e), e.late > 0:
+		case d.heldBack(e) > d.now:
+			need(d.heldBack(e), "%s may be dialed again", endpointName(e.addr))
 		case d.due > 0 && d.due <= d.now: // the tick that will see to it is late
 		default:
 			must(false, "%s could be dialed: %d wait, %d dialing, %d of %d warm", endpointName(e.addr), d.waiting.len, d.dialing, d.total, d.policy.Warm)

@@ -98,8 +98,9 @@ func (d *dialer) sources(address string) []netip.Addr {
 	return fit
 }
 
-// dial connects to one endpoint. The noticer sees what happens below TLS.
-func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (net.Conn, *noticer, dialTimes, *dialFailure) {
+// dial connects to one endpoint; connected is called when TLS begins. The noticer
+// sees what happens below TLS.
+func (d *dialer) dial(ctx context.Context, to netip.AddrPort, connected func()) (net.Conn, *noticer, dialTimes, *dialFailure) {
 	var times dialTimes
 	begun := time.Now()
 	limited, cancel := context.WithTimeout(ctx, d.policy.ConnectTimeout)
@@ -113,6 +114,7 @@ func (d *dialer) dial(ctx context.Context, to netip.AddrPort) (net.Conn, *notice
 	if d.tls == nil {
 		return tcp, n, times, nil
 	}
+	connected()
 	begun = time.Now()
 	limited, cancel = context.WithTimeout(ctx, d.policy.TLSHandshakeTimeout)
 	defer cancel()

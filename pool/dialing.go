@@ -30,11 +30,14 @@ func (a *admission) pump(now instant) {
 		return
 	}
 	a.makeWay()
-	for a.wanting() > a.dialing || a.owed() > a.dialing-a.former || a.total < a.policy.Warm && !a.draining {
+	a.race(now)
+	for a.wanting() > a.relied() || a.owed() > a.dialing-a.former || a.total < a.policy.Warm && !a.draining {
 		if a.dialing >= a.policy.MaxDialing {
+			a.giveUpLate()
 			return
 		}
 		if a.total >= a.policy.Max {
+			a.giveUpLate()
 			if a.wanting() > a.dialing+a.retiring() {
 				a.makeRoom()
 			}
@@ -47,14 +50,11 @@ func (a *admission) pump(now instant) {
 		if e == nil {
 			return
 		}
-		a.nextID++
-		s := &slot{id: a.nextID, endpoint: e, round: e.fails, generation: a.generation}
-		a.dialing++
-		e.dialing++
-		a.total++
-		e.total++
-		a.orders = append(a.orders, order{kind: orderDial, slot: s})
+		a.probing = a.probing || len(a.endpoints) > 1 && !a.doubtful(e)
+		a.fly(e, false, now)
+		a.race(now)
 	}
+	a.probe(now)
 }
 
 // retiring is how many connections have been told to close and have not closed yet.
@@ -85,34 +85,12 @@ func (a *admission) patience() time.Duration {
 	return time.Second
 }
 
-// dialTarget is the address to dial next: of those that are not being left
-// alone after a failure, the one with the fewest connections. Towards an
-// address that failed only one dial is in flight at a time.
-func (a *admission) dialTarget(now instant) *endpoint {
-	var best *endpoint
-	ties := 0
-	for _, e := range a.endpoints {
-		switch {
-		case e.gone, e.fails > 0 && e.dialing > 0:
-		case e.retryAt > now:
-			a.remind(e.retryAt)
-		case best == nil || e.total < best.total:
-			best, ties = e, 1
-		case e.total == best.total:
-			if ties++; a.chance.IntN(ties) == 0 {
-				best = e
-			}
-		}
-	}
-	return best
-}
-
 // dialable reports whether a dial is in flight or could be started now.
 func (a *admission) dialable(now instant) bool {
 	if a.dialing > 0 {
 		return true
 	}
-	return slices.ContainsFunc(a.endpoints, func(e *endpoint) bool { return !e.gone && e.retryAt <= now })
+	return slices.ContainsFunc(a.endpoints, func(e *endpoint) bool { return !e.gone && a.heldBack(e) <= now })
 }
 
 // hopeless reports that waiting would not help: there is no connection, every
@@ -148,9 +126,14 @@ func (a *admission) penalise(s *slot, now instant) {
 	if e.fails > s.round {
 		return
 	}
-	bound := min(backoffFirst<<min(e.fails, 16), backoffMost)
+	most := backoffMost
+	if a.elsewhere(e) {
+		most = backoffBeside
+	}
+	e.retryAt = now + a.backoff(e.fails, most)
 	e.fails++
-	e.retryAt = now + 1 + time.Duration(a.chance.Int64N(int64(bound)))
+	a.soften(now)
+	a.arrange()
 	if a.waiting.len > 0 || a.total < a.policy.Warm {
 		a.remind(e.retryAt)
 	}
@@ -166,7 +149,10 @@ func (a *admission) failed(f *dialFailure, now instant) {
 
 // proven takes note that e's connections are of use.
 func (a *admission) proven(e *endpoint) {
-	e.spoils, e.fails, e.retryAt = false, 0, 0
+	if e.spoils, e.retryAt = false, 0; e.fails > 0 {
+		e.fails = 0
+		a.arrange()
+	}
 	a.failing, a.failure = false, nil
 }
 

@@ -28,6 +28,7 @@ const (
 	rotatingGone   = 5 * time.Minute  // … and the least time without it
 	rotatingMemory = 30 * time.Minute // for how long that is held to be so after the last sign of it
 	departedMemory = 10 * time.Minute // for how long an address that is gone would be recognised
+	releaseTime    = 5 * time.Second  // over which the connections to an address that is gone retire
 	maxEndpoints   = 512              // addresses kept at most; beyond, those missing without a connection go first
 	maxDeparted    = 512
 )
@@ -73,6 +74,7 @@ func (a *admission) hold(found []located, partial bool, now instant) EndpointCha
 			change.Returned = append(change.Returned, f.addr)
 		}
 		e.misses, e.gone = 0, false
+		e.priority, e.share = f.priority, shareOf(f)
 	}
 	for _, e := range a.endpoints {
 		if e.gone || held[e.addr] || partial {
@@ -93,6 +95,7 @@ func (a *admission) hold(found []located, partial bool, now instant) EndpointCha
 			change.Current++
 		}
 	}
+	a.arrange()
 	return change
 }
 
@@ -111,8 +114,32 @@ func (a *admission) depart(e *endpoint, now instant) {
 		a.departed = make(map[netip.AddrPort]instant)
 	}
 	a.departed[e.addr] = now
-	for _, s := range slices.Clone(e.idle) {
-		a.retire(s, CloseEndpointGone)
+	e.retireAt, e.retireEvery = now, releaseTime/time.Duration(max(1, e.total))
+	a.release(e, now)
+}
+
+// mayRelease reports that the turn of one of the connections to an address that
+// is gone has come, and takes it.
+func (e *endpoint) mayRelease(now instant) bool {
+	if e.retireAt > now {
+		return false
+	}
+	e.retireAt = now + e.retireEvery
+	return true
+}
+
+// release retires idle connections to an address that is gone, as their turn
+// comes.
+func (a *admission) release(e *endpoint, now instant) {
+	for len(e.idle) > 0 {
+		if !e.mayRelease(now) {
+			a.remind(e.retireAt)
+			for _, s := range e.idle {
+				a.remind(a.idleUntil(s, now))
+			}
+			return
+		}
+		a.retire(e.idle[0], CloseEndpointGone)
 	}
 }
 
@@ -161,6 +188,7 @@ func (a *admission) resolved(addrs []netip.AddrPort, now instant) {
 		}
 	}
 	a.forgetGone()
+	a.arrange()
 	a.pump(now)
 }
 

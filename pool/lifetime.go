@@ -136,7 +136,7 @@ func (a *admission) spent(s *slot, now instant) CloseReason {
 		return s.condemned
 	case a.outdated(s) && a.mayGo():
 		return CloseReconnect
-	case s.endpoint.gone && !s.endpoint.moved:
+	case s.endpoint.gone && !s.endpoint.moved && s.endpoint.mayRelease(now):
 		return CloseEndpointGone
 	case s.expires > 0 && now >= s.expires:
 		return CloseMaxLifetime

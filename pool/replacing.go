@@ -37,6 +37,7 @@ func (a *admission) moved(now instant) {
 		e.gone, e.moved = true, true
 	}
 	a.endpoints = slices.DeleteFunc(a.endpoints, func(e *endpoint) bool { return e.total == 0 })
+	a.arrange()
 	a.connected, a.failing, a.failure = false, false, nil
 	a.reconnect(now)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,11 +21,14 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	policy max=4 …         begin anew, with plainPolicy and these differences
 //	change max=2 …         the policy is plainPolicy with these differences from now on
 //	resolve e1 e2 …        the host has these addresses
+//	answer e1 e2:1/5 … [partial] a lookup found these, of a service with priority and weight
 //	unresolved [permanent] the host has none
 //	ask a [fresh] [again] [pipelinable] [deadline=1s] [size=1000000]
 //	gone a                 the caller of a gives up
 //	dialed 1               connection 1 stands
 //	failed 1 [permanent]   it could not be made
+//	connected 1            its TCP connection stands, TLS does not
+//	unanswered 1           it could not be made for want of an answer
 //	done 1                 its exchange is over and it may carry another
 //	lost 1 [early] [blame] it is closed; early: by the peer, unused; blame: with unanswered exchanges on it
 //	limit 1 30s            how long its server lets it idle
@@ -45,6 +49,7 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	shut                   the upstream is closed
 //	numbers                the upstream's numbers
 //	replacing              what is left to be replaced
+//	endpoints              connections and standing of each address
 //	fails e1               rounds of failures in a row
 //
 // Words behind # are remarks.
@@ -137,13 +142,25 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 	case "resolve":
 		addrs := endpointAddrs(0)
 		for _, name := range args {
-			n, err := strconv.Atoi(strings.TrimPrefix(name, "e"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			addrs = append(addrs, endpointAddr(n))
+			addrs = append(addrs, endpointNamed(t, name))
 		}
 		d.resolves(addrs...)
+	case "answer":
+		var found []located
+		for _, text := range args {
+			if text == "partial" {
+				continue
+			}
+			name, figures, weighed := strings.Cut(text, ":")
+			f := located{addr: endpointNamed(t, name), weighed: weighed}
+			if weighed {
+				if _, err := fmt.Sscanf(figures, "%d/%d", &f.priority, &f.weight); err != nil {
+					t.Fatalf("%s: %v", text, err)
+				}
+			}
+			found = append(found, f)
+		}
+		d.answers(found, has("partial"))
 	case "unresolved":
 		d.unresolved(refused(ReasonDNSFailed), d.now)
 		d.settled()
@@ -159,6 +176,10 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.dialSucceeds(connection())
 	case "failed":
 		d.dialFails(connection(), refused(ReasonDialRefused))
+	case "connected":
+		d.slots[connection()].connected = true
+	case "unanswered":
+		d.dialFails(connection(), refused(ReasonDialTimeout))
 	case "done":
 		d.finishes(connection())
 	case "lost":
@@ -231,6 +252,19 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 				d.note("%d", e.fails)
 			}
 		}
+	case "endpoints":
+		for i, e := range d.endpoints {
+			text := fmt.Sprintf("%s: %d", endpointName(e.addr), e.total)
+			for _, is := range []struct {
+				so   bool
+				name string
+			}{{e.gone, "gone"}, {e.misses > 0 && !e.gone, "missing"}, {d.doubtful(e), "failed"}, {i < d.preferred, "preferred"}} {
+				if is.so {
+					text += " " + is.name
+				}
+			}
+			d.note("%s", text)
+		}
 	case "replacing":
 		d.note("%d old, %d owed, %d replaced", d.old, d.owed(), d.replaced)
 	case "numbers":
@@ -239,6 +273,19 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		t.Fatalf("unknown event %q", verb)
 	}
 	return d
+}
+
+// endpointNamed is an address: e1, e2, … are IPv4, s1, s2, … IPv6.
+func endpointNamed(t *testing.T, name string) netip.AddrPort {
+	t.Helper()
+	n, err := strconv.Atoi(name[1:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name[0] == 's' {
+		return endpointAddrSix(n)
+	}
+	return endpointAddr(n)
 }
 
 func policyOf(t *testing.T, options map[string]string, span func(string) time.Duration) Policy {

@@ -401,6 +401,7 @@ func (u *Upstream) settle() []order {
 			switch o := &todo[i]; o.kind {
 			case orderDial:
 				o.slot.target, o.slot.number = u.target.Load(), u.pool.ids.Add(1)
+				o.slot.stoppable(u.ctx)
 				u.mu.dials[o.slot] = u.pool.now()
 				if !u.mu.closed {
 					u.tasks.Add(1)
@@ -410,7 +411,7 @@ func (u *Upstream) settle() []order {
 				u.give(o.ticket.exchange, o.slot, o.at)
 			case orderRefuse:
 				u.mu.counters.Refused[o.reason]++
-			case orderRetire, orderHasten:
+			case orderRetire, orderHasten, orderStop:
 			}
 		}
 	}
@@ -431,6 +432,8 @@ func (u *Upstream) carryOut(todo []order) {
 			o.ticket.exchange.refuse(o)
 		case orderRetire:
 			o.slot.conn.retire(o.close)
+		case orderStop:
+			o.slot.stop()
 		case orderHasten:
 			u.hasten()
 		case orderBegin:
@@ -454,13 +457,27 @@ func (u *Upstream) hasten() {
 	}
 }
 
+// stoppable gives a dial what ends it.
+func (s *slot) stoppable(ctx context.Context) { s.ctx, s.stop = context.WithCancel(ctx) }
+
+// connected takes note that a dial has come as far as TLS.
+func (u *Upstream) connected(s *slot) {
+	u.mu.Lock()
+	s.connected = true
+	u.mu.Unlock()
+}
+
 // dial makes one connection and serves it until it ends.
 func (u *Upstream) dial(s *slot) {
 	defer u.tasks.Done()
-	nc, n, times, failure := s.target.dialer.dial(u.ctx, s.endpoint.addr)
+	nc, n, times, failure := s.target.dialer.dial(s.ctx, s.endpoint.addr, func() { u.connected(s) })
+	s.stop()
 	now := u.pool.now()
 	if failure != nil {
 		u.mu.Lock()
+		if s.stopped {
+			failure = givenUp(s.endpoint.addr, now-s.began)
+		}
 		delete(u.mu.dials, s)
 		u.mu.counters.DialsFailed++
 		u.mu.counters.DialFailures[failure.reason]++
