@@ -27,13 +27,13 @@ run: ## Show what it is worth: an embedded upstream, the sidecar, a comparison (
 test: ## Run all tests, under the race detector where there is a C compiler
 	@$(if $(RACE),:,echo 'no C compiler: without the race detector' >&2)
 	go test $(RACE) ./...
-	@for p in nginx:nginx-light haproxy:haproxy node:nodejs npm:npm; do \
+	@for p in nginx:nginx-light haproxy:haproxy apache2:apache2 node:nodejs npm:npm; do \
 		PATH=$$PATH:/usr/sbin:/sbin command -v $${p%%:*} >/dev/null || \
 			echo "not run: end-to-end tests with $${p%%:*} (install the package $${p##*:})" >&2; \
 	done
 
 .PHONY: e2e
-e2e: ## Drive the binary with nginx, HAProxy, go-httpbin and Node; fails when one is missing
+e2e: ## Drive the binary with nginx, HAProxy, Apache, go-httpbin and Node; fails when one is missing
 	E2E_REQUIRE=1 go test $(RACE) -count=1 ./sidecar/e2e
 
 .PHONY: check
@@ -102,6 +102,13 @@ conformance: ## Play HTTP/1.1 conformance cases through gRPC and report; CASES=F
 .PHONY: soak
 soak: ## Play every fault at length: 200,000 requests, 100,000 POSTs to servers that close at the wrong moment
 	go test $(RACE) -count=1 -v -timeout 60m ./pool/soak -args -requests=200000 -posts=100000
+
+# The servers are waited for: it costs next to no CPU.
+IDLETIME ?= 10m
+
+.PHONY: idle
+idle: ## Send requests around the idle limits of nginx, Node, Apache and a fickle server for IDLETIME (10m)
+	go test -count=1 -v -timeout 24h ./sidecar/e2e -run '^TestCallersWhoComeBackWhenTheServerClosesLoseNothing$$' -args -idle=$(IDLETIME)
 
 .PHONY: fuzz
 fuzz: ## Fuzz each target for FUZZTIME (10s)
