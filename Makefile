@@ -27,7 +27,7 @@ run: ## Show what it is worth: an embedded upstream, the sidecar, a comparison (
 test: ## Run all tests, under the race detector where there is a C compiler
 	@$(if $(RACE),:,echo 'no C compiler: without the race detector' >&2)
 	go test $(RACE) ./...
-	@for p in nginx:nginx-light haproxy:haproxy apache2:apache2 node:nodejs npm:npm; do \
+	@for p in nginx:nginx-light haproxy:haproxy apache2:apache2 node:nodejs npm:npm python3:python3 javac:default-jdk-headless; do \
 		PATH=$$PATH:/usr/sbin:/sbin command -v $${p%%:*} >/dev/null || \
 			echo "not run: end-to-end tests with $${p%%:*} (install the package $${p##*:})" >&2; \
 	done

@@ -24,7 +24,7 @@ import (
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
 
-// nodeExample installs the example of api/examples/node, with the driver beside it, once for the run. The result is the
+// nodeExample installs the example of api/examples/node, with the drivers beside it, once for the run. The result is the
 // folder, or what is missing.
 var nodeExample = sync.OnceValues(func() (string, error) {
 	dir := filepath.Join(scratch, "node")
@@ -34,7 +34,8 @@ var nodeExample = sync.OnceValues(func() (string, error) {
 	example := filepath.Join(module(), "api", "examples", "node")
 	for _, path := range []string{
 		filepath.Join(example, "package.json"), filepath.Join(example, "package-lock.json"), filepath.Join(example, "warmpool.js"),
-		filepath.Join(example, "send.js"), filepath.Join("testdata", "driver.js"),
+		filepath.Join(example, "send.js"), filepath.Join(example, "session.js"), filepath.Join(example, "stream.js"),
+		filepath.Join("testdata", "driver.js"), filepath.Join("testdata", "flows.js"),
 	} {
 		text, err := os.ReadFile(path)
 		if err != nil {

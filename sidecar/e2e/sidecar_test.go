@@ -19,7 +19,9 @@ import (
 // sidecar is "warmpool serve" as a process.
 type sidecar struct {
 	unix, tcp string // gRPC targets
+	file      string // the configuration
 	process   *process
+	killed    bool
 }
 
 const sidecarConfig = `
@@ -38,13 +40,28 @@ func startSidecar(t *testing.T, config string, values ...any) *sidecar {
 	socket, port := filepath.Join(dir, "data.sock"), freePort(t)
 	file := filepath.Join(dir, "warmpool.yaml")
 	writeFile(t, file, fmt.Sprintf(sidecarConfig, socket, loopback(port), fmt.Sprintf(config, values...)))
-	cmd := exec.Command(path, "serve", "-c", file)
+	s := &sidecar{unix: "unix://" + socket, tcp: loopback(port), file: file}
+	s.serve(t, path)
+	return s
+}
+
+// startNext serves the same configuration at the same addresses, as a process of its own.
+func (s *sidecar) startNext(t *testing.T) *sidecar {
+	t.Helper()
+	next := &sidecar{unix: s.unix, tcp: s.tcp, file: s.file}
+	next.serve(t, warmpool(t))
+	return next
+}
+
+func (s *sidecar) serve(t *testing.T, path string) {
+	t.Helper()
+	cmd := exec.Command(path, "serve", "-c", s.file)
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "WARMPOOL_") {
 			cmd.Env = append(cmd.Env, variable)
 		}
 	}
-	s := &sidecar{unix: "unix://" + socket, tcp: loopback(port), process: start(t, "warmpool serve", cmd)}
+	s.process = start(t, "warmpool serve", cmd)
 	t.Cleanup(func() { s.stop(t) }) // before what start has registered
 	if err := s.process.accepts(t.Context(), s.tcp); err != nil {
 		t.Fatal(err)
@@ -56,14 +73,23 @@ func startSidecar(t *testing.T, config string, values ...any) *sidecar {
 	if err != nil || answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
 		t.Fatalf("health of the sidecar: %v, %v", answer.GetStatus(), err)
 	}
-	return s
 }
 
 // stop ends the sidecar by SIGTERM, as an orchestrator does.
 func (s *sidecar) stop(t *testing.T) {
 	t.Helper()
+	if s.killed {
+		return
+	}
 	s.process.signal(syscall.SIGTERM)
 	s.wait(t)
+}
+
+// kill ends the sidecar without a word.
+func (s *sidecar) kill() {
+	s.killed = true
+	s.process.signal(syscall.SIGKILL)
+	<-s.process.ended
 }
 
 // wait judges the end of a sidecar that was told to stop.

@@ -55,9 +55,8 @@ function connect(target) {
 function send(client, request, { deadline = Date.now() + 30_000 } = {}) {
   return new Promise((resolve, reject) => {
     client.send({ request }, { deadline }, (error, reply) => {
-      if (!error) return resolve(reply.response);
-      error.failure = failureOf(error);
-      reject(error);
+      if (error) reject(withFailure(error));
+      else resolve(reply.response);
     });
   });
 }
@@ -70,9 +69,20 @@ function failureOf(error) {
   return detail ? definitions['warmpool.v1.Failure'].deserialize(detail.value) : null;
 }
 
+// withFailure gives a gRPC error its `failure`: the sidecar's Failure, or null.
+function withFailure(error) {
+  if (error.failure === undefined) error.failure = failureOf(error);
+  return error;
+}
+
+// failed is an error like gRPC's, with a Failure.
+function failed(code, message, failure = null) {
+  return Object.assign(new Error(message), { code, details: message, failure });
+}
+
 // headerValue is a Header's value as text. A value that is not UTF-8 comes as bytes and is read as Latin-1.
 function headerValue(header) {
   return header.raw_value && header.raw_value.length > 0 ? header.raw_value.toString('latin1') : header.value || '';
 }
 
-module.exports = { connect, send, failureOf, headerValue };
+module.exports = { connect, send, failureOf, withFailure, failed, headerValue };
