@@ -48,18 +48,24 @@ type admission struct {
 	idle      int
 	active    int
 	closings  int                // of the active ones, those whose last exchange is under way and says so
+	leaving   int                // of the idle ones, those whose end is near
+	overdue   int                // of these, those whose end has come, but not their replacement
+	watched   []*slot            // left to their servers to close
+	raised    []raise            // the floors asked for, for a while
+	demand    demand             // what was needed of late
 	busy      map[*slot]struct{} // the active connections, where pipelining is on
 	replacing
 
-	gate        gate         // whether requests are let through
-	resumeAt    instant      // when a pause ends by itself; 0: it does not
-	draining    bool         // requests are still served, connections are not kept
-	ending      bool         // draining for good
-	refusal     Reason       // not ReasonNone: every request is refused for it
-	connected   bool         // a dial has succeeded since the upstream exists
-	failing     bool         // the newest dials failed, and none has succeeded since
-	failedSince instant      // since when failing
-	failure     *dialFailure // the newest failure; nil after a success
+	gate        gate          // whether requests are let through
+	resumeAt    instant       // when a pause ends by itself; 0: it does not
+	draining    bool          // requests are still served, connections are not kept
+	ending      bool          // draining for good
+	refusal     Reason        // not ReasonNone: every request is refused for it
+	connected   bool          // a dial has succeeded since the upstream exists
+	failing     bool          // the newest dials failed, and none has succeeded since
+	failedSince instant       // since when failing
+	failure     *dialFailure  // the newest failure; nil after a success
+	connectTime time.Duration // what the newest dials took
 
 	due    instant // no tick is needed before; 0: none at all
 	orders []order
@@ -83,12 +89,16 @@ type endpoint struct {
 	late         int     // of the dials, those on which nobody relies
 	retireAt     instant // gone: when the next of its connections may go …
 	retireEvery  time.Duration
-	fails        int       // rounds of failed dials in a row
-	spoils       bool      // it closed connections unused: a dial's success ends its fails no more, only a connection that serves or lasts
-	retryAt      instant   // no dial before, after a failure
-	lets         idleLimit // how long it lets connections idle, by what it did
-	reuse        reuse     // whether its connections may carry more than one exchange
-	noPipelining instant   // until then requests are not pipelined to it: it handled that badly
+	leaving      int           // of the idle ones, those whose end is near
+	took         time.Duration // what the newest dials took at most
+	fails        int           // rounds of failed dials in a row
+	spoils       bool          // it closed connections unused: a dial's success ends its fails no more, only a connection that serves or lasts
+	ramp         int           // dials in flight at most, after failures, until as many have succeeded; 0: no limit of its own
+	retryAt      instant       // no dial before, after a failure
+	lets         idleLimit     // how long it lets connections idle, by what it did
+	letsUnused   idleLimit     // and those that never carried a request
+	reuse        reuse         // whether its connections may carry more than one exchange
+	noPipelining instant       // until then requests are not pipelined to it: it handled that badly
 }
 
 // slot is the decisions' record of one connection.
@@ -96,13 +106,18 @@ type slot struct {
 	id        uint64
 	endpoint  *endpoint
 	state     slotState
-	round     int     // its endpoint's fails when it was dialed
-	began     instant // the dial
+	round     int // its endpoint's fails when it was dialed
+	cause     DialCause
+	haste     float64 // 0 to 1, by chance: how early it is replaced
+	began     instant // dialing: the dial. Active: the exchange
 	connected bool    // its TCP connection stands, TLS does not
 	late      bool    // while dialing: counted in late
 	stopped   bool    // while dialing: given up for another address
 	opened    instant
 	idleSince instant
+	leaving   bool          // idle, and its end is near
+	overdue   CloseReason   // idle, and its end has come for this reason, but not its replacement
+	until     instant       // watched: how long at most
 	expires   instant       // end of its lifetime; 0: none
 	idleLimit time.Duration // how long it may idle by the server's own word; 0: it said nothing
 	idled     time.Duration // for how long it was idle before what is outstanding
@@ -138,12 +153,13 @@ const (
 	slotIdle
 	slotActive
 	slotRetiring // told to close, not closed yet
+	slotWatched  // left to its server to close, and used no more
 	slotLost
 )
 
 // String is the state's name as operators see it.
 func (s slotState) String() string {
-	return nameOf([]string{"dialing", "idle", "active", "draining", "closed"}, uint8(s))
+	return nameOf([]string{"dialing", "idle", "active", "draining", "draining", "closed"}, uint8(s))
 }
 
 // dialFailure is why no connection could be made.
@@ -192,6 +208,10 @@ func (a *admission) ask(t *ticket, now instant) *slot {
 	paused := a.gate == gatePaused
 	if !t.fresh && !paused {
 		if s := a.takeIdle(t, now); s != nil {
+			a.needed(now)
+			if a.kept()-a.active+a.dialing < a.ahead()-a.active {
+				a.pump(now)
+			}
 			return s
 		}
 	}
@@ -209,6 +229,7 @@ func (a *admission) ask(t *ticket, now instant) *slot {
 	} else {
 		a.waiting.pushBack(t)
 	}
+	a.needed(now)
 	a.pump(now)
 	if t.pipelinable && !paused && a.waiting.last == t && a.waiting.len == a.relied()+1 { // nobody else waits without a dial
 		if s := a.pipeline(now); s != nil {
@@ -249,6 +270,9 @@ func (a *admission) dialed(s *slot, now instant) *ticket {
 	if !s.endpoint.spoils {
 		a.proven(s.endpoint)
 	}
+	took := now - s.began
+	s.endpoint.took = max(took, s.endpoint.took-s.endpoint.took/8)
+	a.connectTime = s.endpoint.took
 	s.opened, s.expires = now, a.expiry(now)
 	a.arrived(s)
 	t := a.offer(s, now)
@@ -280,6 +304,7 @@ func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
 	s.inflight--
 	s.endpoint.reuse.answered(s.exchanges)
 	s.idled = 0 // it has answered: what it did before proves nothing any more
+	a.demand.served(now - s.began)
 	if s.inflight > 0 {
 		return a.follow(s, now), CloseNone
 	}
@@ -291,9 +316,14 @@ func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
 	if why := a.spent(s, now); why != CloseNone {
 		s.state = slotRetiring
 		a.left(s, why)
+		a.pump(now)
 		return nil, why
 	}
-	return a.offer(s, now), CloseNone
+	t := a.offer(s, now)
+	if s.leaving {
+		a.pump(now)
+	}
+	return t, CloseNone
 }
 
 // lost reports that s's connection is closed, and why. An address whose new
@@ -306,6 +336,8 @@ func (a *admission) lost(s *slot, why CloseReason, now instant) {
 	case slotActive:
 		a.rest(s)
 		a.left(s, why)
+	case slotWatched:
+		a.forgetWatched(s)
 	case slotLost:
 		return
 	}
@@ -340,16 +372,13 @@ func (a *admission) tick(now instant) {
 	}
 	for _, e := range a.endpoints {
 		for _, s := range slices.Clone(e.idle) {
-			if why := a.stale(s, now); why != CloseNone {
-				a.retire(s, why)
-			} else {
-				a.remind(a.idleUntil(s, now))
-			}
+			a.mind(s, now)
 		}
 		if e.gone && !e.moved {
 			a.release(e, now)
 		}
 	}
+	a.watchOver(now)
 	if a.hopeless(now) && !a.dialable(now) {
 		a.refuseHopeless(now)
 	}
@@ -386,8 +415,9 @@ func (a *admission) takeIdle(t *ticket, now instant) *slot {
 	for a.idle > 0 {
 		e := a.idleEndpoint()
 		s := a.choose(e, t, now)
-		if why := a.stale(s, now); why != CloseNone {
+		if why := a.stale(s, now); why != CloseNone && (s.overdue == CloseNone || !soft(why)) {
 			a.retire(s, why)
+			a.pump(now)
 			continue
 		}
 		a.dropIdle(s)
@@ -423,7 +453,7 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 	case s.endpoint.gone && !s.endpoint.moved:
 		a.release(s.endpoint, now)
 	default:
-		a.remind(a.idleUntil(s, now))
+		a.mind(s, now)
 	}
 	return nil
 }
@@ -439,7 +469,7 @@ func (a *admission) begin(s *slot, t *ticket, now instant) {
 	if s.inflight > 1 {
 		return
 	}
-	s.state = slotActive
+	s.state, s.began = slotActive, now
 	a.active++
 	s.endpoint.active++
 	a.enlist(s)
@@ -458,6 +488,15 @@ func (a *admission) rest(s *slot) {
 
 func (a *admission) dropIdle(s *slot) {
 	e := s.endpoint
+	if s.leaving {
+		s.leaving = false
+		a.leaving--
+		e.leaving--
+	}
+	if s.overdue != CloseNone {
+		s.overdue = CloseNone
+		a.overdue--
+	}
 	if last := len(e.idle) - 1; e.idle[last] == s {
 		e.idle = e.idle[:last]
 	} else {

@@ -50,6 +50,8 @@ func fuzzedPolicy(b [6]byte) Policy {
 	p.MaxIdleTime = time.Duration(b[3]>>4%4) * time.Second
 	p.MaxLifetime = time.Duration(b[4]%4) * 3 * time.Second
 	p.Selection = Selection(b[4] >> 4 % 3)
+	p.PeakMemory = time.Duration(b[4]>>5%3) * time.Second
+	p.Preconnect = 1 + float64(b[5]%3)/2
 	return p
 }
 
@@ -127,7 +129,7 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 	case 14:
 		d.pass(time.Duration(about) * 5 * time.Millisecond)
 	case 15:
-		switch about % 8 {
+		switch about % 9 {
 		case 0:
 			d.unresolved(&dialFailure{reason: ReasonDNSFailed}, d.now)
 			d.settled()
@@ -137,6 +139,8 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 			if id, ok := pick(slotActive); ok {
 				d.slots[id].idleLimit = time.Duration(about) * 10 * time.Millisecond
 			}
+		case 8:
+			d.raises(about%7, time.Duration(about)*20*time.Millisecond)
 		case 3:
 			if about == 3 {
 				d.shut(ReasonDraining)

@@ -29,13 +29,10 @@ func (a *admission) changed(policy *Policy, open []*slot, now instant) {
 	for _, e := range a.endpoints {
 		e.retryAt = 0 // what failed may be what was changed
 		for _, s := range slices.Clone(e.idle) {
-			switch why := a.stale(s, now); {
-			case why != CloseNone:
-				a.retire(s, why)
-			case a.lastExchange(s, 0):
+			if a.lastExchange(s, 0) {
 				a.retire(s, CloseMaxRequests)
-			default:
-				a.remind(a.idleUntil(s, now))
+			} else {
+				a.mind(s, now)
 			}
 		}
 	}

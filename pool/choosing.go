@@ -39,7 +39,7 @@ func against(one, two bool) int {
 // first, so that dials alternate between the families (RFC 8305, 4).
 func (a *admission) byLoad(one, two *endpoint) int {
 	return cmp.Or(
-		cmp.Compare(uint64(one.total+1)*two.share, uint64(two.total+1)*one.share),
+		cmp.Compare(uint64(one.kept()+1)*two.share, uint64(two.kept()+1)*one.share),
 		a.inFlight(one)-a.inFlight(two),
 	)
 }
@@ -58,12 +58,13 @@ func (a *admission) inFlight(e *endpoint) int {
 // dialTarget is the address to dial next: of those that are not being left
 // alone after a failure, the first by standing and then by load; one with a late
 // dial only where there is no other. Towards an address that failed
-// only one dial is in flight at a time.
+// only one dial is in flight at a time, and once it succeeds, one more with each
+// that does, so that an upstream that returns is not met by all who want it at once.
 func (a *admission) dialTarget(now instant) *endpoint {
 	var best *endpoint
 	ties := 0
 	for _, e := range a.endpoints {
-		if e.gone || e.dialing > 0 && a.doubtful(e) {
+		if e.gone || e.dialing > 0 && a.doubtful(e) || e.ramp > 0 && e.dialing >= e.ramp {
 			continue
 		}
 		if at := a.heldBack(e); at > now {
@@ -83,7 +84,7 @@ func (a *admission) dialTarget(now instant) *endpoint {
 			}
 		}
 	}
-	if best != nil && best.late > 0 && a.wanting() <= a.dialing && a.total >= a.policy.Warm {
+	if best != nil && best.late > 0 && a.wanting() <= a.dialing && a.kept()+a.dialing >= a.want(now) {
 		return nil // every address is late: another dial to one would be, too
 	}
 	return best

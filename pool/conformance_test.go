@@ -21,6 +21,7 @@ type engine struct {
 func newEngine(cfg h1test.Config) (h1test.Client, error) {
 	p := pool.New(pool.Options{})
 	policy := pool.DefaultPolicy("origin", "http://"+cfg.Addr)
+	policy.PeakMemory = 0 // no connection but for a call
 	policy.Max = cfg.MaxConns
 	policy.MaxIdleTime = cfg.IdleTimeout
 	policy.ResponseHeadTimeout = cfg.HeaderTimeout

@@ -224,6 +224,7 @@ func (d *decisions) closes(id uint64, early bool) {
 	if early {
 		why = ClosePeerClosedIdle
 	}
+	d.metClose(s, why, d.now)
 	d.lost(s, why, d.now)
 	d.settled()
 }
@@ -231,6 +232,12 @@ func (d *decisions) closes(id uint64, early bool) {
 // answers reports what a lookup found.
 func (d *decisions) answers(found []located, partial bool) {
 	d.answered(found, partial, d.now)
+	d.settled()
+}
+
+// raises lifts the floor to n for a while.
+func (d *decisions) raises(n int, hold time.Duration) {
+	d.raise(n, d.now+hold, d.now)
 	d.settled()
 }
 
@@ -272,7 +279,7 @@ func (d *decisions) check() {
 			d.tb.Fatalf("at %v: %s\n%s", d.now, fmt.Sprintf(format, args...), d.take())
 		}
 	}
-	var dialing, idle, active, retiring int
+	var dialing, idle, active, retiring, leaving, overdue int
 	type counts struct{ total, dialing, active int }
 	per := make(map[*endpoint]counts)
 	for id, s := range d.slots {
@@ -284,6 +291,13 @@ func (d *decisions) check() {
 			c.dialing++
 		case slotIdle:
 			idle++
+			if s.leaving {
+				leaving++
+			}
+			if s.overdue != CloseNone {
+				overdue++
+				must(s.leaving, "connection %d is overdue and not leaving", id)
+			}
 		case slotActive:
 			active++
 			c.active++
@@ -291,6 +305,9 @@ func (d *decisions) check() {
 			must(s.inflight <= max(d.policy.PipelineDepth, d.left.inflight), "connection %d carries %d exchanges, %d are allowed", id, s.inflight, d.policy.PipelineDepth)
 		case slotRetiring:
 			retiring++
+		case slotWatched:
+			retiring++
+			must(slices.Contains(d.watched, s), "connection %d is watched and not listed", id)
 		case slotLost:
 			must(false, "connection %d is lost and not reported", id)
 		}
@@ -303,6 +320,7 @@ func (d *decisions) check() {
 	must(d.total <= max(d.policy.Max, d.left.total), "%d connections, %d are allowed", d.total, d.policy.Max)
 	must(d.dialing <= max(d.policy.MaxDialing, d.left.dialing), "%d dials, %d are allowed", d.dialing, d.policy.MaxDialing)
 	must(d.idle == 0 || d.surplus() <= 0, "%d connections are idle and %d too many", d.idle, d.surplus())
+	must(d.leaving == leaving && d.overdue == overdue, "counted %d leaving, %d overdue; there are %d, %d", d.leaving, d.overdue, leaving, overdue)
 
 	must(d.policy.PipelineDepth == 1 || len(d.busy) == active, "%d connections are listed as active, there are %d", len(d.busy), active)
 
@@ -328,7 +346,6 @@ func (d *decisions) check() {
 		must(e.total == c.total && e.dialing == c.dialing && e.active == c.active, "%s counted %d, %d dialing, %d active; there are %+v",
 			endpointName(e.addr), e.total, e.dialing, e.active, c)
 		must(!e.gone || e.total > 0, "%s is gone and kept", endpointName(e.addr))
-		must(!e.gone || e.moved || len(e.idle) == 0 || e.retireAt > d.now || d.due <= d.now, "%s is gone and has idle connections", endpointName(e.addr))
 		late := 0
 		for _, s := range d.flying {
 			if s.endpoint == e && s.late {
@@ -337,6 +354,7 @@ func (d *decisions) check() {
 		}
 		must(e.late == late, "%s counted %d late dials, there are %d", endpointName(e.addr), e.late, late)
 		for i, s := range e.idle {
+			must(!e.gone || e.moved || s.overdue != CloseNone || e.retireAt > d.now || d.due <= d.now, "%s is gone and has idle connections", endpointName(e.addr))
 			must(s.state == slotIdle && s.endpoint == e, "%s lists connection %d as idle", endpointName(e.addr), s.id)
 			must(i == 0 || e.idle[i-1].idleSince <= s.idleSince, "%s has its idle connections out of order", endpointName(e.addr))
 		}
@@ -394,29 +412,29 @@ func (d *decisions) checkDue(must func(bool, string, ...any)) {
 		before = d.now + 1000*time.Hour
 	}
 	for _, e := range d.endpoints {
-		if e.gone && !e.moved && len(e.idle) > 0 {
+		if e.gone && !e.moved && len(e.idle) > e.leaving {
 			need(e.retireAt, "a connection to %s may go", endpointName(e.addr))
 		}
 		for _, s := range e.idle {
 			why := CloseNone
-			if before > d.now {
+			if before > d.now && s.overdue == CloseNone {
 				why = d.stale(s, before)
 			}
 			must(why == CloseNone, "connection %d is stale (%v) at %v, the next tick is due at %v", s.id, why, before, d.due)
 		}
 	}
 	if d.refusal != ReasonNone || d.dialing >= d.policy.MaxDialing || d.total >= d.policy.Max ||
-		d.wanting() <= d.relied() && d.owed() <= d.dialing-d.former && (d.total >= d.policy.Warm || d.draining) {
+		d.wanting() <= d.relied() && d.owed() <= d.dialing-d.former && d.kept()+d.dialing >= d.want(d.now) {
 		return
 	}
 	for _, e := range d.endpoints {
 		switch {
-		case e.gone, e.dialing > 0 && d.doubtful(e), e.late > 0:
+		case e.gone, e.dialing > 0 && d.doubtful(e), e.late > 0, e.ramp > 0 && e.dialing >= e.ramp:
 		case d.heldBack(e) > d.now:
 			need(d.heldBack(e), "%s may be dialed again", endpointName(e.addr))
 		case d.due > 0 && d.due <= d.now: // the tick that will see to it is late
 		default:
-			must(false, "%s could be dialed: %d wait, %d dialing, %d of %d warm", endpointName(e.addr), d.waiting.len, d.dialing, d.total, d.policy.Warm)
+			must(false, "%s could be dialed: %d wait, %d dialing, %d of %d kept", endpointName(e.addr), d.waiting.len, d.dialing, d.kept(), d.want(d.now))
 		}
 	}
 }

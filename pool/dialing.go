@@ -23,27 +23,48 @@ const (
 // counts as a failed dial: the address accepts connections but serves none.
 const earlyClose = time.Second
 
+// DialCause is why a connection was dialed.
+type DialCause uint8
+
+// The causes of dials.
+const (
+	DialWaiting     DialCause = iota // a request waits
+	DialFloor                        // fewer connections than the warm floor are there
+	DialReplacement                  // one that the floor needs is about to end
+	DialDemand                       // fewer than were needed of late
+	DialPreconnect                   // ahead of demand, by the ratio of the active ones
+	DialProbe                        // an address that failed is tried, beside others that serve
+	dialCauseCount
+)
+
+// String is the cause's name: waiting, floor, replacement, demand, preconnect or probe.
+func (c DialCause) String() string {
+	return nameOf([]string{"waiting", "floor", "replacement", "demand", "preconnect", "probe"}, uint8(c))
+}
+
+// DialCauses lists every cause of a dial.
+func DialCauses() []DialCause {
+	return []DialCause{DialWaiting, DialFloor, DialReplacement, DialDemand, DialPreconnect, DialProbe}
+}
+
 // pump starts the dials that are wanted and allowed: one for each request that
-// waits without one, and what the warm floor lacks.
+// waits without one, and what is lacking of the connections that are to be kept.
 func (a *admission) pump(now instant) {
 	if a.refusal != ReasonNone {
 		return
 	}
 	a.makeWay()
+	a.relieve(now)
+	a.level(now)
 	a.race(now)
-	for a.wanting() > a.relied() || a.owed() > a.dialing-a.former || a.total < a.policy.Warm && !a.draining {
+	for want := a.want(now); a.wanting() > a.relied() || a.owed() > a.dialing-a.former || a.kept()+a.dialing < want; {
 		if a.dialing >= a.policy.MaxDialing {
 			a.giveUpLate()
 			return
 		}
 		if a.total >= a.policy.Max {
 			a.giveUpLate()
-			if a.wanting() > a.dialing+a.retiring() {
-				a.makeRoom()
-			}
-			if a.wanting() > a.dialing && a.retiring() > 0 {
-				a.orders = append(a.orders, order{kind: orderHasten})
-			}
+			a.giveWay(want, now)
 			return
 		}
 		e := a.dialTarget(now)
@@ -51,14 +72,32 @@ func (a *admission) pump(now instant) {
 			return
 		}
 		a.probing = a.probing || len(a.endpoints) > 1 && !a.doubtful(e)
-		a.fly(e, false, now)
+		a.fly(e, a.dialCause(now), false, now)
 		a.race(now)
 	}
 	a.probe(now)
 }
 
 // retiring is how many connections have been told to close and have not closed yet.
-func (a *admission) retiring() int { return a.total - a.dialing - a.idle - a.active }
+func (a *admission) retiring() int {
+	return a.total - a.dialing - a.idle - a.active - len(a.watched)
+}
+
+// dialCause is why the next dial is made.
+func (a *admission) dialCause(now instant) DialCause {
+	stock := a.stock(now)
+	switch n := a.kept() + a.dialing; {
+	case a.wanting() > a.relied():
+		return DialWaiting
+	case n < stock && n+a.leaving >= stock, a.owed() > a.dialing-a.former:
+		return DialReplacement
+	case n < stock:
+		return DialFloor
+	case n >= a.ahead():
+		return DialDemand
+	}
+	return DialPreconnect
+}
 
 // makeRoom retires the idle connection unused for longest: there are too many, or
 // a request waits that must not have an idle one, the second attempt of an
@@ -132,9 +171,10 @@ func (a *admission) penalise(s *slot, now instant) {
 	}
 	e.retryAt = now + a.backoff(e.fails, most)
 	e.fails++
+	e.ramp = 1
 	a.soften(now)
 	a.arrange()
-	if a.waiting.len > 0 || a.total < a.policy.Warm {
+	if a.waiting.len > 0 || a.kept()+a.dialing < a.want(now) {
 		a.remind(e.retryAt)
 	}
 }
@@ -152,6 +192,11 @@ func (a *admission) proven(e *endpoint) {
 	if e.spoils, e.retryAt = false, 0; e.fails > 0 {
 		e.fails = 0
 		a.arrange()
+	}
+	if e.ramp > 0 {
+		if e.ramp++; e.ramp > a.policy.MaxDialing {
+			e.ramp = 0
+		}
 	}
 	a.failing, a.failure = false, nil
 }

@@ -131,15 +131,15 @@ func (e *endpoint) mayRelease(now instant) bool {
 // release retires idle connections to an address that is gone, as their turn
 // comes.
 func (a *admission) release(e *endpoint, now instant) {
-	for len(e.idle) > 0 {
-		if !e.mayRelease(now) {
+	for _, s := range slices.Clone(e.idle) {
+		switch {
+		case s.overdue != CloseNone:
+		case e.mayRelease(now):
+			a.expire(s, CloseEndpointGone, now)
+		default:
 			a.remind(e.retireAt)
-			for _, s := range e.idle {
-				a.remind(a.idleUntil(s, now))
-			}
-			return
+			a.mind(s, now)
 		}
-		a.retire(e.idle[0], CloseEndpointGone)
 	}
 }
 

@@ -32,7 +32,7 @@ type rig struct {
 }
 
 // inMemory plays a test inside a bubble, on one upstream whose policy is the
-// default but for what change changes. What is left when the test ends is cut;
+// default, less what is dialed for demand, but for what change changes. What is left when the test ends is cut;
 // the bubble proves that nothing goes on running.
 func inMemory(t *testing.T, change func(*pool.Policy), test func(*testing.T, *rig)) {
 	inMemoryWith(t, pool.Options{}, change, test)
@@ -46,6 +46,7 @@ func inMemoryWith(t *testing.T, o pool.Options, change func(*pool.Policy), test 
 		r := &rig{network: n, pool: pool.New(o)}
 		policy := pool.DefaultPolicy("origin", "http://origin.test")
 		policy.Endpoints = []netip.AddrPort{endpointOne}
+		policy.PeakMemory, policy.Preconnect = 0, 1 // connections are dialed for requests and the floor alone
 		if change != nil {
 			change(&policy)
 		}

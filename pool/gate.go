@@ -115,6 +115,9 @@ func (a *admission) retireIdle(why CloseReason) {
 			a.retire(s, why)
 		}
 	}
+	for _, s := range slices.Clone(a.watched) {
+		a.unwatch(s)
+	}
 }
 
 // parting is why connections are not kept any more.

@@ -21,11 +21,12 @@ import (
 // for a reason of its own leaves a value far from the others: where most values
 // agree, the others do not count. One whose setting was raised would never show
 // it, because connections are now retired earlier: values are forgotten after a
-// while.
+// while, and admission lets a connection overstay now and then (watch.go).
 type idleLimit struct {
-	seen  []idleClose // the newest last
-	burst []idleClose // closes that came together, not judged yet
-	limit time.Duration
+	seen   []idleClose // the newest last
+	burst  []idleClose // closes that came together, not judged yet
+	limit  time.Duration
+	spread bool // the ages are not those of one timer
 }
 
 // idleClose is one idle connection that the endpoint closed.
@@ -35,7 +36,7 @@ type idleClose struct {
 }
 
 const (
-	idleSamples   = 32                    // closes that are remembered
+	idleSamples   = 64                    // closes that are remembered
 	idleEvidence  = 3                     // closes before anything is concluded
 	idleMemory    = 10 * time.Minute      // for which a close is remembered
 	idleTogether  = 50 * time.Millisecond // between closes that have one cause
@@ -87,7 +88,7 @@ func (l *idleLimit) judge() {
 
 func (l *idleLimit) learn(now instant) {
 	l.seen = slices.DeleteFunc(l.seen, func(c idleClose) bool { return now-c.at > idleMemory })
-	l.limit = 0
+	l.limit, l.spread = 0, false
 	if len(l.seen) < idleEvidence {
 		return
 	}
@@ -106,8 +107,18 @@ func (l *idleLimit) learn(now instant) {
 		l.limit = ages[first]
 		return
 	}
-	l.limit = ages[len(ages)/10]
+	// The least age that is possible, estimated: below the least of n ages drawn
+	// evenly there is on average an (n-1)th of their range. A server that closes at
+	// any age whatever has no such least; what nine in ten reach tells it from one
+	// that does.
+	l.spread = true
+	least := ages[0] - (ages[len(ages)-1]-ages[0])/time.Duration(len(ages)-1)
+	l.limit = max(least, ages[len(ages)/10]/2)
 }
+
+// erratic reports that the ages at which connections are closed cannot be told
+// beforehand.
+func (l *idleLimit) erratic(now instant) bool { return l.learned(now) > 0 && l.spread }
 
 // agree reports that two ages, the smaller first, may be of one timer.
 func agree(small, large time.Duration) bool {

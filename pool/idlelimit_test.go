@@ -50,15 +50,38 @@ func TestARestartTeachesNothing(t *testing.T) {
 	}
 }
 
-func TestOfAgesThatDifferALowOneIsTaken(t *testing.T) {
+func TestOfAgesThatDifferTheLeastThatIsPossibleIsEstimated(t *testing.T) {
 	var l idleLimit
 	chance := rand.New(rand.NewPCG(1, 2))
 	now := instant(0)
 	for range 30 {
 		now = closes(&l, now, 500*time.Millisecond+time.Duration(chance.Int64N(int64(2500*time.Millisecond))))
 	}
-	if got := l.learned(now); got < 500*time.Millisecond || got > time.Second {
+	if got := l.learned(now); got < 400*time.Millisecond || got > 600*time.Millisecond || !l.erratic(now) {
 		t.Errorf("learned %s from closes between 0.5 s and 3 s", got)
+	}
+}
+
+func TestAServerThatClosesAtAnyAgeDoesNotEndReuse(t *testing.T) {
+	var l idleLimit
+	now := instant(0)
+	for i := range 50 {
+		now = closes(&l, now, time.Duration(i+1)*200*time.Millisecond)
+	}
+	if got := l.learned(now); got < 500*time.Millisecond || got > time.Second {
+		t.Errorf("learned %s from closes between 0.2 and 10 s, want half of what nine in ten reach", got)
+	}
+}
+
+func TestATimerThatIsOutlivedIsForgotten(t *testing.T) {
+	var l idleLimit
+	now := closes(&l, 0, 2*time.Second, 2*time.Second, 2*time.Second)
+	if most := l.patience(); most < 2500*time.Millisecond || most > 4*time.Second {
+		t.Errorf("a connection is watched for %s where 2 s are known", most)
+	}
+	l.outlived(l.patience(), now)
+	if got := l.learned(now); got != 0 {
+		t.Errorf("learned %s still", got)
 	}
 }
 

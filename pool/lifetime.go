@@ -28,7 +28,7 @@ func (a *admission) stale(s *slot, now instant) CloseReason {
 // round trip and a margin less than what was seen, because a request that is
 // sent then arrives that much later. 0: nothing is known.
 func (a *admission) limited(s *slot, now instant) time.Duration {
-	seen := s.endpoint.lets.learned(now)
+	seen := s.lets().learned(now)
 	if seen == 0 {
 		return 0
 	}
@@ -60,22 +60,28 @@ const hintMargin = time.Second
 func (a *admission) metClose(s *slot, why CloseReason, now instant) {
 	e := s.endpoint
 	switch {
-	case s.exchanges == 0:
-		return // a server may treat a connection that never carried anything as it likes
-	case s.state == slotIdle && (why == ClosePeerClosedIdle || why == ClosePeerResetIdle):
-		e.lets.closed(now-s.idleSince, now)
+	case s.exchanges == 0 && now-s.opened < atOnce:
+		return // an address that serves nobody: that is not a matter of time
+	case (s.state == slotIdle || s.state == slotWatched) && endsIdle(why, s.exchanges == 0):
+		s.lets().closed(now-s.idleSince, now)
 	case s.state == slotActive && s.idled > 0 && (why == CloseConnectionClosed || why == CloseConnectionReset || why == ClosePeerClosedIdle):
-		e.lets.closed(s.idled, now)
+		s.lets().closed(s.idled, now)
 	default:
 		return
 	}
 	if why == CloseConnectionReset && s.idled >= forgottenAfter {
 		a.forgotten(e, now)
 	}
-	for _, other := range e.idle {
-		a.remind(max(now+1, a.idleUntil(other, now)))
+	for _, other := range slices.Clone(e.idle) {
+		if other != s {
+			a.mind(other, now)
+		}
 	}
 }
+
+// atOnce is the age below which the end of a connection that never carried a
+// request says nothing of how long such may idle.
+const atOnce = 250 * time.Millisecond
 
 // expiry draws the end of a lifetime that begins now.
 func (a *admission) expiry(now instant) instant {
@@ -84,6 +90,13 @@ func (a *admission) expiry(now instant) instant {
 		return 0
 	}
 	return now + life - time.Duration(a.chance.Int64N(int64(life/10)+1))
+}
+
+// endsIdle reports that the peer ended an idle connection because it had waited
+// long enough. Of one that never carried a request some say so first, with a 408
+// (RFC 9110, 15.5.9).
+func endsIdle(why CloseReason, unused bool) bool {
+	return why == ClosePeerClosedIdle || why == ClosePeerResetIdle || unused && why == CloseUnsolicitedData
 }
 
 // closing reports whether the request that has just begun on s is to say that
@@ -97,6 +110,7 @@ func (a *admission) closing(s *slot, now instant) bool {
 	if !s.last {
 		s.last, s.alone = true, true
 		a.closings++
+		a.pump(now)
 	}
 	return true
 }
@@ -136,14 +150,16 @@ func (a *admission) spent(s *slot, now instant) CloseReason {
 		return s.condemned
 	case a.outdated(s) && a.mayGo():
 		return CloseReconnect
-	case s.endpoint.gone && !s.endpoint.moved && s.endpoint.mayRelease(now):
-		return CloseEndpointGone
-	case s.expires > 0 && now >= s.expires:
-		return CloseMaxLifetime
 	case a.lastExchange(s, 0):
 		return CloseMaxRequests
 	case a.surplus() >= 0: // without s
 		return CloseSurplus
+	case a.idle+a.active < a.stock(now):
+		return CloseNone // idle, it is overdue until its replacement stands
+	case s.endpoint.gone && !s.endpoint.moved && s.endpoint.mayRelease(now):
+		return CloseEndpointGone
+	case s.expires > 0 && now >= s.expires:
+		return CloseMaxLifetime
 	}
 	return CloseNone
 }
@@ -162,6 +178,8 @@ func (a *admission) discard(s *slot, why CloseReason) {
 		a.retire(s, why)
 	case slotDialing, slotActive:
 		s.condemned = why
+	case slotWatched:
+		a.unwatch(s)
 	case slotRetiring, slotLost:
 	}
 }

@@ -21,10 +21,12 @@ type Policy struct {
 	URL       string           // origin: scheme http or https, host, optional port; nothing else
 	Endpoints []netip.AddrPort // fixed addresses; empty: the URL's host is resolved by DNS
 
-	Warm        int           // connections kept established with no traffic
+	Warm        int           // the warm floor: connections kept established with no traffic
 	Max         int           // connections at most, dialing ones included
 	MaxDialing  int           // handshakes in flight at most
-	MaxIdleTime time.Duration // an idle connection older than this is retired; 0: no limit
+	PeakMemory  time.Duration // as many connections are kept as were needed at once within it; 0: the floor alone
+	Preconnect  float64       // connections dialed ahead of demand, up to this ratio of the active ones; 1: none
+	MaxIdleTime time.Duration // an idle connection is used no longer than this, and replaced before if it is to be kept; 0: no limit
 	MaxLifetime time.Duration // a connection older than this is retired after its exchange, 0 to 10 % sooner by chance; 0: no limit
 	MaxRequests int           // exchanges a connection may carry; 0: no limit
 
@@ -98,6 +100,8 @@ func DefaultPolicy(name, rawURL string) Policy {
 		URL:                 rawURL,
 		Max:                 64,
 		MaxDialing:          8,
+		PeakMemory:          30 * time.Second,
+		Preconnect:          1.1,
 		MaxIdleTime:         55 * time.Second,
 		MaxLifetime:         15 * time.Minute,
 		PipelineDepth:       1,
@@ -168,6 +172,8 @@ func parseOrigin(raw string) (origin, error) {
 	return o, nil
 }
 
+const maxPreconnect = 3
+
 // Validate reports everything that is wrong with the policy, joined.
 func (p *Policy) Validate() error {
 	var errs []error
@@ -186,6 +192,7 @@ func (p *Policy) Validate() error {
 	must(p.Max >= 1, "max is %d, must be at least 1", p.Max)
 	must(p.Warm >= 0 && p.Warm <= p.Max, "warm is %d, must be 0 to max (%d)", p.Warm, p.Max)
 	must(p.MaxDialing >= 1, "max_dialing is %d, must be at least 1", p.MaxDialing)
+	must(p.Preconnect >= 1 && p.Preconnect <= maxPreconnect, "preconnect is %g, must be 1 to %d", p.Preconnect, maxPreconnect)
 	must(p.MaxRequests >= 0, "max_requests is %d, must not be negative", p.MaxRequests)
 	must(p.PipelineDepth >= 1, "pipelining depth is %d, must be at least 1", p.PipelineDepth)
 	must(p.MaxAttempts >= 1, "max_attempts is %d, must be at least 1", p.MaxAttempts)
@@ -194,7 +201,7 @@ func (p *Policy) Validate() error {
 	must(p.MaxWaiting >= 0, "max_waiting is %d, must not be negative", p.MaxWaiting)
 	must(p.MaxBufferedBody >= 0, "buffered_body_bytes is %d, must not be negative", p.MaxBufferedBody)
 	for name, d := range map[string]time.Duration{
-		"max_idle_time": p.MaxIdleTime, "max_lifetime": p.MaxLifetime, "max_wait": p.MaxWait,
+		"peak_memory": p.PeakMemory, "max_idle_time": p.MaxIdleTime, "max_lifetime": p.MaxLifetime, "max_wait": p.MaxWait,
 		"response_head": p.ResponseHeadTimeout, "body_idle": p.BodyIdleTimeout, "expect_continue": p.ExpectContinue,
 	} {
 		must(d >= 0, "%s is %s, must not be negative", name, d)

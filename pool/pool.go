@@ -23,6 +23,9 @@ type Options struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Resolver finds the addresses of upstreams; nil stands for dns.New.
 	Resolver Resolver
+	// MaxDialing bounds the handshakes in flight over all upstreams, each of which
+	// has a bound of its own beside it (Policy.MaxDialing); 0: no such bound.
+	MaxDialing int
 	// Observer is told what happens.
 	Observer Observer
 }
@@ -82,12 +85,13 @@ func (c *EndpointChange) any() bool {
 // Pool is a set of upstreams, by name. Its methods may be called from any
 // goroutine.
 type Pool struct {
-	options  Options
-	resolver Resolver
-	epoch    time.Time
-	ports    ports
-	ids      atomic.Uint64 // of connections
-	restarts restarts
+	options   Options
+	resolver  Resolver
+	epoch     time.Time
+	ports     ports
+	ids       atomic.Uint64 // of connections
+	restarts  restarts
+	turnstile *turnstile // every dial passes it
 
 	mu struct {
 		sync.RWMutex
@@ -99,7 +103,7 @@ type Pool struct {
 
 // New makes a pool without upstreams.
 func New(o Options) *Pool {
-	p := &Pool{options: o, epoch: time.Now()}
+	p := &Pool{options: o, epoch: time.Now(), turnstile: newTurnstile(o.MaxDialing)}
 	if p.resolver = o.Resolver; p.resolver == nil {
 		p.resolver = dns.New()
 	}

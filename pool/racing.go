@@ -57,9 +57,12 @@ func (a *admission) relied() int { return a.dialing - a.late }
 
 // fly takes note of a dial that begins, beside another for the same reason or
 // instead of it.
-func (a *admission) fly(e *endpoint, beside bool, now instant) {
+func (a *admission) fly(e *endpoint, cause DialCause, beside bool, now instant) {
 	a.nextID++
-	s := &slot{id: a.nextID, endpoint: e, round: e.fails, generation: a.generation, began: now}
+	s := &slot{
+		id: a.nextID, endpoint: e, round: e.fails, generation: a.generation,
+		cause: cause, haste: a.chance.Float64(), began: now,
+	}
 	a.dialing++
 	e.dialing++
 	a.total++
@@ -162,7 +165,7 @@ func (a *admission) probe(now instant) {
 	}
 	if a.dialing < a.policy.MaxDialing && a.total < a.policy.Max && a.wanting() <= a.relied() {
 		a.probing = false
-		a.fly(best, true, now)
+		a.fly(best, DialProbe, true, now)
 	}
 }
 

@@ -88,6 +88,7 @@ func onTLS(t *testing.T) (*tlsServer, *pool.Upstream) {
 	}
 	t.Cleanup(func() { listener.Close() })
 	policy := pool.DefaultPolicy("origin", "https://"+listener.Addr().String())
+	policy.PeakMemory = 0 // connections are dialed for requests and the floor alone
 	policy.TLS.RootCAs = x509.NewCertPool()
 	policy.TLS.RootCAs.AddCert(model.Certificate())
 	policy.Max = 1

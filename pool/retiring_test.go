@@ -21,6 +21,7 @@ func onSockets(t *testing.T, transport h1test.Transport, change func(*pool.Polic
 	ends := make(chan pool.CloseReason, 100)
 	p := pool.New(pool.Options{Observer: pool.Observer{ConnectionClosed: func(_ pool.ConnectionInfo, why pool.CloseReason) { ends <- why }}})
 	policy := pool.DefaultPolicy("origin", "http://"+origin.Addr())
+	policy.PeakMemory = 0 // connections are dialed for requests alone
 	if transport == h1test.TLS {
 		policy.URL = "https://" + origin.Addr()
 		policy.TLS.RootCAs = x509.NewCertPool()

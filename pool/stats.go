@@ -14,7 +14,9 @@ type Stats struct {
 
 	Mode                                       Mode
 	Max, Total, Active, Idle, Dialing, Waiting int
-	Warm                                       int           // connections that are kept with no traffic
+	Warm                                       int           // connections that are kept with no traffic: the warm floor or, while one is held, that of Warm
+	Wanted                                     int           // connections to be kept now: the floor, or more for what was needed of late
+	Leaving                                    int           // of the idle ones, those about to end, whose replacements are wanted
 	OldestWait                                 time.Duration // for how long the first of those that wait has waited
 	Endpoints                                  int           // addresses in use
 	LastDialError                              string        // empty when the newest dial succeeded
@@ -42,12 +44,14 @@ type EndpointStats struct {
 // what it did.
 type IdleLimit struct {
 	Endpoint netip.AddrPort
+	Unused   bool // of connections that never carried a request, for which servers often have a time of their own
 	Limit    time.Duration
 }
 
 // Counters only grow.
 type Counters struct {
 	Opened         uint64                   // connections established
+	Dials          [dialCauseCount]uint64   // dials begun, by DialCause
 	Exchanges      uint64                   // attempts that ended, well or not
 	Reused         uint64                   // of these, on a connection that stood before they asked for one: handshakes saved
 	Responses      uint64                   // exchanges that ended with a response
@@ -137,7 +141,7 @@ func (u *Upstream) Stats() Stats {
 	s := Stats{
 		Upstream: u.name, Counters: u.mu.counters, Mode: u.mode(),
 		Max: a.policy.Max, Total: a.total, Active: a.active, Idle: a.idle, Dialing: a.dialing, Waiting: a.waiting.len,
-		Endpoints: len(a.endpoints), Warm: a.policy.Warm, OldestWait: a.waiting.oldest(now),
+		Endpoints: len(a.endpoints), Warm: a.floor(now), Wanted: a.want(now), Leaving: a.leaving, OldestWait: a.waiting.oldest(now),
 		Addresses: u.addresses(now),
 	}
 	if u.mu.dialError > 0 {
@@ -154,8 +158,10 @@ func (u *Upstream) Stats() Stats {
 	mine := make(map[netip.AddrPort]bool)
 	for _, e := range a.endpoints {
 		mine[e.addr] = true
-		if limit := e.lets.learned(now); limit > 0 {
-			s.IdleLimits = append(s.IdleLimits, IdleLimit{e.addr, limit})
+		for unused, l := range map[bool]*idleLimit{false: &e.lets, true: &e.letsUnused} {
+			if limit := l.learned(now); limit > 0 {
+				s.IdleLimits = append(s.IdleLimits, IdleLimit{Endpoint: e.addr, Unused: unused, Limit: limit})
+			}
 		}
 	}
 	s.Ports = u.pool.ports.list(now, localPorts(), func(e netip.AddrPort) bool { return mine[e] })

@@ -46,6 +46,7 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	reconnect              all connections are replaced
 //	moved                  the upstream is another origin
 //	close 1                an operator wants it closed
+//	raise 4 1m             the floor is raised to 4 for a minute
 //	shut                   the upstream is closed
 //	numbers                the upstream's numbers
 //	replacing              what is left to be replaced
@@ -243,6 +244,12 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 	case "close":
 		d.discard(d.slots[connection()], CloseByOperator)
 		d.settled()
+	case "raise":
+		n, err := strconv.Atoi(args[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.raises(n, span(args[1]))
 	case "shut":
 		d.shut(ReasonDraining)
 		d.settled()
@@ -310,6 +317,10 @@ func policyOf(t *testing.T, options map[string]string, span func(string) time.Du
 			p.PipelineDepth, err = strconv.Atoi(value)
 		case "warm":
 			p.Warm, err = strconv.Atoi(value)
+		case "preconnect":
+			p.Preconnect, err = strconv.ParseFloat(value, 64)
+		case "peak_memory":
+			p.PeakMemory = span(value)
 		case "max_wait":
 			p.MaxWait = span(value)
 		case "max_idle_time":

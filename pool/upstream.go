@@ -403,6 +403,7 @@ func (u *Upstream) settle() []order {
 				o.slot.target, o.slot.number = u.target.Load(), u.pool.ids.Add(1)
 				o.slot.stoppable(u.ctx)
 				u.mu.dials[o.slot] = u.pool.now()
+				u.mu.counters.Dials[o.slot.cause]++
 				if !u.mu.closed {
 					u.tasks.Add(1)
 				}
@@ -470,8 +471,12 @@ func (u *Upstream) connected(s *slot) {
 // dial makes one connection and serves it until it ends.
 func (u *Upstream) dial(s *slot) {
 	defer u.tasks.Done()
-	nc, n, times, failure := s.target.dialer.dial(s.ctx, s.endpoint.addr, func() { u.connected(s) })
+	passed := u.pool.turnstile.enter(s.ctx, u)
+	nc, n, times, failure := s.target.dialer.dial(s.ctx, s.endpoint.addr, func() { u.connected(s) }) // fails at once when ctx has ended
 	s.stop()
+	if passed {
+		u.pool.turnstile.leave(u)
+	}
 	now := u.pool.now()
 	if failure != nil {
 		u.mu.Lock()
