@@ -64,6 +64,7 @@ type Exchange struct {
 
 	// Owned by the connection's reader.
 	read       int64 // bytes of the response's body
+	kept       bool  // the response came while the request's body was withheld, which it stays
 	unexpected bool  // the response is 417 to a request that waited for 100
 	told       bool  // the sink has had some of the response
 	trailers   []h1.Field
@@ -160,7 +161,7 @@ func (x *Exchange) begin(c *conn, now instant) {
 	}
 	x.written, x.answered, x.leave = notWritten, false, false
 	x.verdict, x.fault, x.writeErr = CloseNone, nil, nil
-	x.read, x.unexpected, x.trailers = 0, false, nil
+	x.read, x.kept, x.unexpected, x.trailers = 0, false, false, nil
 	x.stream.wait()
 }
 
@@ -176,7 +177,7 @@ func (x *Exchange) readInterim(p *h1.Parser) {
 // announces is over the limit, or the sink refuses it.
 func (x *Exchange) readHead(p *h1.Parser) *Error {
 	head := p.Head()
-	if head.Status == 417 && x.withholds() && x.attempts < x.policy.MaxAttempts {
+	if head.Status == 417 && x.withholds() && (x.stream == nil || x.kept) && x.attempts < x.policy.MaxAttempts {
 		x.unexpected = true // RFC 9110, 10.1.1: repeat without the expectation
 		return nil
 	}

@@ -234,6 +234,7 @@ func (c *conn) readHead(x *Exchange) *Error {
 		if x.written == bodyWithheld {
 			x.written = bodyDropped
 		}
+		x.kept = x.written == bodyDropped
 		c.mu.untilClose = in.parser.UntilClose() && !x.closing
 		c.mu.Unlock()
 	}

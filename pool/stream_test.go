@@ -329,3 +329,34 @@ func TestARefusedExpectationIsRepeatedWithoutIt(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 }
+
+// Of a body that comes piece by piece the pieces that have left are gone: such a
+// request is not repeated, and its caller gets the 417.
+func TestARefusedExpectationIsNotRepeatedOnceABodyHasBegun(t *testing.T) {
+	origin, u := origins(t, h1test.Plain, func(p *pool.Policy) { p.ExpectContinue = time.Millisecond })
+	var body pool.RequestBody
+	_, p, r := begin(t, u, &pool.Request{
+		Method: "PUT", Path: "/", Stream: &body,
+		Fields: []h1.Field{{Name: "Expect", Value: "100-continue"}, {Name: "Content-Length", Value: "8"}},
+	})
+	peer := origin.Accept()
+	peer.ReadHead()
+	if _, err := body.Write([]byte("1234")); err != nil { // which the time to wait for leave has let go
+		t.Fatal(err)
+	}
+	peer.Send("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno")
+	if status := <-p.status; status != 417 {
+		t.Errorf("status %d", status)
+	}
+	if got, err := io.ReadAll(r); string(got) != "no" || err != nil {
+		t.Errorf("body %q, %v", got, err)
+	}
+	<-p.done
+	if _, err := body.Write([]byte("5678")); !errors.Is(err, pool.ErrBodyEnded) {
+		t.Errorf("the rest of the body: %v, want %v", err, pool.ErrBodyEnded)
+	}
+	peer.ExpectClosed()
+	if n := origin.Opened(); n != 1 {
+		t.Errorf("%d connections, want 1: the request was repeated without its first bytes", n)
+	}
+}

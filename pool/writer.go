@@ -90,8 +90,8 @@ func (c *conn) flush(mayBlock bool) {
 	w := &c.mu.writer
 	for len(w.batch) > 0 && c.mu.life.state != stateClosed {
 		if !mayBlock && w.batch[len(w.batch)-1].long() {
+			c.upstream.tasks.Go(func() { c.letGo(true) }) // under the lock: the reader, a task too, has not ended yet
 			c.mu.Unlock()
-			c.upstream.tasks.Go(func() { c.letGo(true) })
 			return
 		}
 		out, batch := w.pending, w.batch
@@ -263,14 +263,16 @@ func (c *conn) sendBody(x *Exchange, mayBlock bool) {
 	x.written = beingWritten
 	c.mu.phase = phaseHead
 	c.limit(c.upstream.pool.now(), x.policy.ResponseHeadTimeout)
-	c.mu.Unlock()
-	if x.stream != nil {
-		c.openBody(x)
-		return
+	apart := x.stream == nil && !mayBlock && len(x.body) > inlineWrite
+	if apart {
+		c.upstream.tasks.Go(func() { c.writeBody(x) }) // under the lock, as in flush
 	}
-	if mayBlock || len(x.body) <= inlineWrite {
+	c.mu.Unlock()
+	switch {
+	case apart:
+	case x.stream != nil:
+		c.openBody(x)
+	default:
 		c.writeBody(x)
-	} else {
-		c.upstream.tasks.Go(func() { c.writeBody(x) })
 	}
 }
