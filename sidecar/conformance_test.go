@@ -106,8 +106,11 @@ func newPlayed(c h1test.Config) (_ h1test.Client, err error) {
 func playedUpstream(c h1test.Config) *warmpoolv1.Upstream {
 	u := &warmpoolv1.Upstream{
 		Name: "origin", Url: "http://" + c.Addr,
-		Connections: &warmpoolv1.Connections{Max: new(uint32(c.MaxConns)), MaxIdleTime: durationpb.New(c.IdleTimeout)},
-		Pipelining:  &warmpoolv1.Pipelining{Depth: new(uint32(c.Pipelining))},
+		Connections: &warmpoolv1.Connections{
+			Max: new(uint32(c.MaxConns)), MaxIdleTime: durationpb.New(c.IdleTimeout),
+			PeakMemory: durationpb.New(0), // no connection but for a call
+		},
+		Pipelining: &warmpoolv1.Pipelining{Depth: new(uint32(c.Pipelining))},
 		Timeouts: &warmpoolv1.Timeouts{
 			ResponseHead: durationpb.New(c.HeaderTimeout), BodyIdle: durationpb.New(c.BodyIdleTimeout),
 			ExpectContinue: durationpb.New(c.ExpectContinueWait),

@@ -43,6 +43,8 @@ func translate(u *warmpoolv1.Upstream, c credentials) pool.Policy {
 		MaxIdleTime: connections.GetMaxIdleTime().AsDuration(),
 		MaxLifetime: connections.GetMaxLifetime().AsDuration(),
 		MaxRequests: int(min(connections.GetMaxRequests(), math.MaxInt)),
+		PeakMemory:  connections.GetPeakMemory().AsDuration(),
+		Preconnect:  connections.GetPreconnect(),
 
 		Selection:     selections[connections.GetSelection()],
 		PipelineDepth: int(u.GetPipelining().GetDepth()),

@@ -67,6 +67,7 @@ var others = map[string]string{
 	"name": "other", "url": "https://other", "endpoints": "['10.0.0.1:80']",
 	"connections.warm": "1", "connections.max": "2", "connections.max_dialing": "3", "connections.max_idle_time": "1s",
 	"connections.max_lifetime": "2s", "connections.max_requests": "9", "connections.selection": "round_robin",
+	"connections.peak_memory": "0s", "connections.preconnect": "1.5",
 	"queue.max_waiting": "5", "queue.max_wait": "6s", "pipelining.depth": "2",
 	"timeouts.connect": "3s", "timeouts.tls_handshake": "4s", "timeouts.response_head": "5s", "timeouts.body_idle": "6s",
 	"timeouts.expect_continue":   "7s",

@@ -389,7 +389,13 @@ type Config struct {
 	Allow []*Allow `protobuf:"bytes,22,rep,name=allow,proto3" json:"allow,omitempty"`
 	// Bounds for each caller, so that one cannot starve the others. Callers are told apart by certificate, else by token, else
 	// by user id (Unix socket), else by address.
-	Callers       *Callers `protobuf:"bytes,23,opt,name=callers,proto3" json:"callers,omitempty"`
+	Callers *Callers `protobuf:"bytes,23,opt,name=callers,proto3" json:"callers,omitempty"`
+	// Longest time that the start waits for the warm floors. Until they stand, or this is over, the sidecar serves but reports
+	// that it is not ready; then it is ready whatever is missing, and the log and /readyz say what that is.
+	WarmTimeout *durationpb.Duration `protobuf:"bytes,24,opt,name=warm_timeout,json=warmTimeout,proto3" json:"warm_timeout,omitempty"`
+	// Handshakes in flight at most over all upstreams together, so that a network that returns is not met by all of them at
+	// once. A place that comes free goes to the upstream with the fewest. See also connections.max_dialing.
+	MaxDialing    *uint32 `protobuf:"varint,25,opt,name=max_dialing,json=maxDialing,proto3,oneof" json:"max_dialing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +519,20 @@ func (x *Config) GetCallers() *Callers {
 		return x.Callers
 	}
 	return nil
+}
+
+func (x *Config) GetWarmTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.WarmTimeout
+	}
+	return nil
+}
+
+func (x *Config) GetMaxDialing() uint32 {
+	if x != nil && x.MaxDialing != nil {
+		return *x.MaxDialing
+	}
+	return 0
 }
 
 // ListenerTls configures TLS towards callers. The files are read again when they change. A change counts for connections
@@ -1192,14 +1212,18 @@ func (x *Upstream) GetUpkeep() *Upkeep {
 // Connections bounds the connections of an upstream.
 type Connections struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Warm floor: connections kept established even with no traffic. At most `max`.
+	// Warm floor: connections kept established even with no traffic, all handshakes done, spread over the endpoints. Each is
+	// replaced shortly before it ends, the new one first. At most `max`; leave some below it, because a replacement needs a
+	// place: with warm = max a connection is closed before the next is dialled, one at a time.
 	Warm *uint32 `protobuf:"varint,1,opt,name=warm,proto3,oneof" json:"warm,omitempty"`
 	// Connections at most, those being dialled included. Lowered below what is open, the surplus retires when idle.
 	Max *uint32 `protobuf:"varint,2,opt,name=max,proto3,oneof" json:"max,omitempty"`
 	// Handshakes in flight at most, so that an upstream that returns is not stormed.
 	MaxDialing *uint32 `protobuf:"varint,3,opt,name=max_dialing,json=maxDialing,proto3,oneof" json:"max_dialing,omitempty"`
-	// An idle connection is retired after this time, or earlier when the upstream is known to close it earlier. Keep it below
-	// the idle timeout of the upstream and of every load balancer and NAT in between (often 60 s, 350 s).
+	// An idle connection carries no request after this time, or earlier when the upstream is known to close it earlier, and is
+	// retired; one that the warm floor or peak_memory keeps is replaced before, so that with no traffic each costs one handshake
+	// per such time. Keep it below the idle timeout of the upstream and of every load balancer and NAT in between (often 60 s,
+	// 350 s). Without a limit connections idle for as long as the upstream is known to let them.
 	MaxIdleTime *durationpb.Duration `protobuf:"bytes,4,opt,name=max_idle_time,json=maxIdleTime,proto3" json:"max_idle_time,omitempty"`
 	// A connection is retired after this time, up to 10 % earlier by chance so that connections opened together do not end
 	// together. An exchange that runs is finished first. This is what lets address changes and rebalancing arrive.
@@ -1212,7 +1236,14 @@ type Connections struct {
 	// not fit into the window of a new connection (14 KB or so), or is of unknown length, takes the connection with the
 	// largest sending window, idleness counted, and a connection whose round trip or losses stand out among those to the same
 	// endpoint is taken last (Linux).
-	Selection     string `protobuf:"bytes,7,opt,name=selection,proto3" json:"selection,omitempty"`
+	Selection string `protobuf:"bytes,7,opt,name=selection,proto3" json:"selection,omitempty"`
+	// As many connections as were in use or waited for at once within this time are kept, replaced before they end as those of
+	// the floor; so a burst that returns finds them open. Not where the upstream closes unused connections within an eighth of
+	// it, which would cost many handshakes for each.
+	PeakMemory *durationpb.Duration `protobuf:"bytes,8,opt,name=peak_memory,json=peakMemory,proto3" json:"peak_memory,omitempty"`
+	// Connections are dialled ahead of demand up to this ratio of those in use: 1.1 is one more when ten are in use. Not where
+	// one in use comes free, all but surely, sooner than a dial takes.
+	Preconnect    *float64 `protobuf:"fixed64,9,opt,name=preconnect,proto3,oneof" json:"preconnect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1294,6 +1325,20 @@ func (x *Connections) GetSelection() string {
 		return x.Selection
 	}
 	return ""
+}
+
+func (x *Connections) GetPeakMemory() *durationpb.Duration {
+	if x != nil {
+		return x.PeakMemory
+	}
+	return nil
+}
+
+func (x *Connections) GetPreconnect() float64 {
+	if x != nil && x.Preconnect != nil {
+		return *x.Preconnect
+	}
+	return 0
 }
 
 // Queue bounds the requests that wait for a connection, first come, first served.
@@ -2055,7 +2100,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_LIVE\x10\x01\x12\x1a\n" +
 	"\x16EFFECT_NEW_CONNECTIONS\x10\x02\x12\x12\n" +
-	"\x0eEFFECT_RESTART\x10\x03\"\xcb\x05\n" +
+	"\x0eEFFECT_RESTART\x10\x03\"\xf6\x06\n" +
 	"\x06Config\x12`\n" +
 	"\x06listen\x18\x01 \x03(\tBH\xba\x99\x19D\n" +
 	">[\"unix:///run/warmpool/warmpool.sock\", \"tcp://127.0.0.1:7600\"]0\x03P\x03R\x06listen\x12I\n" +
@@ -2073,8 +2118,14 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x03tls\x18\x14 \x01(\v2\x18.warmpool.v1.ListenerTlsR\x03tls\x12N\n" +
 	"\x17dangerously_unprotected\x18\x15 \x01(\tB\x15\xba\x99\x19\x11*\rserve-anybodyP\x01R\x16dangerouslyUnprotected\x12(\n" +
 	"\x05allow\x18\x16 \x03(\v2\x12.warmpool.v1.AllowR\x05allow\x12.\n" +
-	"\acallers\x18\x17 \x01(\v2\x14.warmpool.v1.CallersR\acallersB\b\n" +
-	"\x06_procs\"\xc1\x01\n" +
+	"\acallers\x18\x17 \x01(\v2\x14.warmpool.v1.CallersR\acallers\x12\\\n" +
+	"\fwarm_timeout\x18\x18 \x01(\v2\x19.google.protobuf.DurationB\x1e\xba\x99\x19\x1a\n" +
+	"\x0310s\x1a\x021h\"\rready at onceP\x03R\vwarmTimeout\x12;\n" +
+	"\vmax_dialing\x18\x19 \x01(\rB\x15\xba\x99\x19\x11\n" +
+	"\x0264\x12\x011\x1a\x06100000P\x03H\x01R\n" +
+	"maxDialing\x88\x01\x01B\b\n" +
+	"\x06_procsB\x0e\n" +
+	"\f_max_dialing\"\xc1\x01\n" +
 	"\vListenerTls\x12%\n" +
 	"\tcert_file\x18\x01 \x01(\tB\b\xba\x99\x19\x040\aP\x01R\bcertFile\x12#\n" +
 	"\bkey_file\x18\x02 \x01(\tB\b\xba\x99\x19\x040\aP\x01R\akeyFile\x12.\n" +
@@ -2159,7 +2210,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	" \x01(\v2\x10.warmpool.v1.DnsR\x03dns\x12\"\n" +
 	"\x03tcp\x18\v \x01(\v2\x10.warmpool.v1.TcpR\x03tcp\x12(\n" +
 	"\x05retry\x18\f \x01(\v2\x12.warmpool.v1.RetryR\x05retry\x12+\n" +
-	"\x06upkeep\x18\r \x01(\v2\x13.warmpool.v1.UpkeepR\x06upkeep\"\xb4\x04\n" +
+	"\x06upkeep\x18\r \x01(\v2\x13.warmpool.v1.UpkeepR\x06upkeep\"\xeb\x05\n" +
 	"\vConnections\x124\n" +
 	"\x04warm\x18\x01 \x01(\rB\x1b\xba\x99\x19\x17\n" +
 	"\x010\x1a\x06100000\"\bno floorP\x01H\x00R\x04warm\x88\x01\x01\x12,\n" +
@@ -2175,11 +2226,19 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\fmax_requests\x18\x06 \x01(\x04B\x13\xba\x99\x19\x0f\n" +
 	"\x010\"\bno limitP\x01H\x03R\vmaxRequests\x88\x01\x01\x12J\n" +
 	"\tselection\x18\a \x01(\tB,\xba\x99\x19(\n" +
-	"\x06recent*\x06recent*\vround_robin*\awarmestP\x01R\tselectionB\a\n" +
+	"\x06recent*\x06recent*\vround_robin*\awarmestP\x01R\tselection\x12n\n" +
+	"\vpeak_memory\x18\b \x01(\v2\x19.google.protobuf.DurationB2\xba\x99\x19.\n" +
+	"\x0330s\x1a\x0324h\" nothing is kept beyond the floorP\x01R\n" +
+	"peakMemory\x126\n" +
+	"\n" +
+	"preconnect\x18\t \x01(\x01B\x11\xba\x99\x19\r\n" +
+	"\x031.1\x12\x011\x1a\x013P\x01H\x04R\n" +
+	"preconnect\x88\x01\x01B\a\n" +
 	"\x05_warmB\x06\n" +
 	"\x04_maxB\x0e\n" +
 	"\f_max_dialingB\x0f\n" +
-	"\r_max_requests\"\xe9\x01\n" +
+	"\r_max_requestsB\r\n" +
+	"\v_preconnect\"\xe9\x01\n" +
 	"\x05Queue\x12J\n" +
 	"\vmax_waiting\x18\x01 \x01(\rB$\xba\x99\x19 \n" +
 	"\x041024\x1a\a1000000\"\rnone may waitP\x01H\x00R\n" +
@@ -2335,44 +2394,46 @@ var file_warmpool_v1_upstream_proto_depIdxs = []int32{
 	5,  // 8: warmpool.v1.Config.tls:type_name -> warmpool.v1.ListenerTls
 	6,  // 9: warmpool.v1.Config.allow:type_name -> warmpool.v1.Allow
 	7,  // 10: warmpool.v1.Config.callers:type_name -> warmpool.v1.Callers
-	23, // 11: warmpool.v1.Callers.max_wait:type_name -> google.protobuf.Duration
-	23, // 12: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
-	23, // 13: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
-	23, // 14: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
-	23, // 15: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
-	13, // 16: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
-	14, // 17: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
-	15, // 18: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
-	16, // 19: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
-	17, // 20: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
-	18, // 21: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
-	19, // 22: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
-	20, // 23: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
-	21, // 24: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
-	22, // 25: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
-	23, // 26: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
-	23, // 27: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
-	23, // 28: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
-	23, // 29: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	23, // 30: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
-	23, // 31: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
-	23, // 32: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
-	23, // 33: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
-	23, // 34: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
-	23, // 35: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
-	23, // 36: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
-	23, // 37: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
-	23, // 38: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
-	23, // 39: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
-	23, // 40: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
-	23, // 41: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
-	24, // 42: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
-	3,  // 43: warmpool.v1.setting:type_name -> warmpool.v1.Setting
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	43, // [43:44] is the sub-list for extension type_name
-	42, // [42:43] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	23, // 11: warmpool.v1.Config.warm_timeout:type_name -> google.protobuf.Duration
+	23, // 12: warmpool.v1.Callers.max_wait:type_name -> google.protobuf.Duration
+	23, // 13: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
+	23, // 14: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
+	23, // 15: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
+	23, // 16: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
+	13, // 17: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
+	14, // 18: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
+	15, // 19: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
+	16, // 20: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
+	17, // 21: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
+	18, // 22: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
+	19, // 23: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
+	20, // 24: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
+	21, // 25: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
+	22, // 26: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
+	23, // 27: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
+	23, // 28: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
+	23, // 29: warmpool.v1.Connections.peak_memory:type_name -> google.protobuf.Duration
+	23, // 30: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
+	23, // 31: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	23, // 32: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
+	23, // 33: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
+	23, // 34: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
+	23, // 35: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
+	23, // 36: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
+	23, // 37: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
+	23, // 38: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
+	23, // 39: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
+	23, // 40: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
+	23, // 41: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
+	23, // 42: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
+	23, // 43: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
+	24, // 44: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
+	3,  // 45: warmpool.v1.setting:type_name -> warmpool.v1.Setting
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	45, // [45:46] is the sub-list for extension type_name
+	44, // [44:45] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_warmpool_v1_upstream_proto_init() }
