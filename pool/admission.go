@@ -53,6 +53,7 @@ type admission struct {
 	watched   []*slot            // left to their servers to close
 	raised    []raise            // the floors asked for, for a while
 	demand    demand             // what was needed of late
+	tending   int                // of the active ones, those with a request that keeps windows open
 	busy      map[*slot]struct{} // the active connections, where pipelining is on
 	replacing
 
@@ -76,6 +77,7 @@ type admission struct {
 type endpoint struct {
 	addr         netip.AddrPort
 	idle         []*slot // most recently used last
+	upkeep       upkeep  // of windows by requests
 	told         told    // what the kernel says of its connections
 	active       int
 	dialing      int
@@ -131,6 +133,9 @@ type slot struct {
 	sampled   instant       // when; 0: it never did
 	own       window        // this side's congestion window
 	peer      window        // the peer's, guessed from what it sent
+	usedAt    instant       // when a caller's exchange last ended on it
+	called    bool          // active, and a caller's exchange is or was on it
+	tending   bool          // active, and a request that keeps windows open is or was on it
 	begun     int           // the own window, segments, when what is outstanding began
 	losses    losses        // what had to be sent again of late
 	outlier   bool          // its round trip or its losses stand out among its siblings
@@ -174,12 +179,13 @@ type dialFailure struct {
 // order is something the driver must do, outside the lock.
 type order struct {
 	kind    orderKind
-	slot    *slot        // dial, retire, begin
+	slot    *slot        // dial, retire, begin, tend, tell
 	ticket  *ticket      // refuse, begin
-	at      instant      // begin: now
+	at      instant      // begin, tend: now
 	reason  Reason       // refuse
 	failure *dialFailure // refuse, when dialing failed
 	state   *State       // refuse, when the queue was the cause
+	upkeep  UpkeepChange // tell
 	close   CloseReason  // retire
 }
 
@@ -191,6 +197,8 @@ const (
 	orderRetire
 	orderStop   // the dial
 	orderHasten // those that retire: a request waits for their place
+	orderTend   // a request that keeps windows open is to be sent
+	orderTell   // of a change in what keeps windows open
 	orderBegin  // a request that waited has a connection that was idle
 )
 
@@ -304,7 +312,9 @@ func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
 	s.inflight--
 	s.endpoint.reuse.answered(s.exchanges)
 	s.idled = 0 // it has answered: what it did before proves nothing any more
-	a.demand.served(now - s.began)
+	if s.called {
+		a.demand.served(now - s.began)
+	}
 	if s.inflight > 0 {
 		return a.follow(s, now), CloseNone
 	}
@@ -334,6 +344,9 @@ func (a *admission) lost(s *slot, why CloseReason, now instant) {
 		a.dropIdle(s)
 		a.left(s, why)
 	case slotActive:
+		if s.tending {
+			a.tendedBadly(s, why, now)
+		}
 		a.rest(s)
 		a.left(s, why)
 	case slotWatched:
@@ -383,6 +396,7 @@ func (a *admission) tick(now instant) {
 		a.refuseHopeless(now)
 	}
 	a.pump(now)
+	a.tend(now)
 }
 
 // timeout is the refusal of a request that waited too long: for the dials'
@@ -441,6 +455,9 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 	}
 	s.state = slotIdle
 	s.idleSince = now
+	if s.called {
+		s.called, s.usedAt = false, now
+	}
 	s.endpoint.idle = append(s.endpoint.idle, s)
 	a.idle++
 	switch {
@@ -454,6 +471,9 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 		a.release(s.endpoint, now)
 	default:
 		a.mind(s, now)
+		if a.policy.Upkeep.Connections > 0 && a.worthKeeping(s, now) {
+			a.remind(a.tendAt(s))
+		}
 	}
 	return nil
 }
@@ -466,6 +486,7 @@ func (a *admission) begin(s *slot, t *ticket, now instant) {
 	s.inflight++
 	s.alone = !t.pipelinable
 	s.sends(now)
+	s.called = s.called || !t.upkeep
 	if s.inflight > 1 {
 		return
 	}
@@ -477,6 +498,10 @@ func (a *admission) begin(s *slot, t *ticket, now instant) {
 
 // rest ends a connection's being active.
 func (a *admission) rest(s *slot) {
+	if s.tending {
+		s.tending = false
+		a.tending--
+	}
 	a.active--
 	s.endpoint.active--
 	if s.last {

@@ -110,6 +110,12 @@ func (d *decisions) settled() {
 			d.note("retire %d: %v", o.slot.id, o.close)
 		case orderHasten:
 			d.note("hasten")
+		case orderTend:
+			t := &ticket{upkeep: true, pipelinable: true}
+			d.names[t] = "upkeep"
+			d.granted(t, o.slot)
+		case orderTell:
+			d.note("upkeep, refused %v: %s", o.upkeep.Refused, o.upkeep.Because)
 		case orderBegin:
 			d.granted(o.ticket, o.slot)
 		case orderRefuse:
@@ -214,16 +220,21 @@ func (d *decisions) finishes(id uint64) {
 
 // closes ends connection id, and the exchanges on it.
 func (d *decisions) closes(id uint64, early bool) {
+	if early {
+		d.ends(id, ClosePeerClosedIdle)
+	} else {
+		d.ends(id, CloseTruncated)
+	}
+}
+
+// ends ends connection id, and the exchanges on it, for a reason.
+func (d *decisions) ends(id uint64, why CloseReason) {
 	s := d.slots[id]
 	delete(d.slots, id)
 	for _, t := range d.carries[s] {
 		d.over(t)
 	}
 	delete(d.carries, s)
-	why := CloseTruncated
-	if early {
-		why = ClosePeerClosedIdle
-	}
 	d.metClose(s, why, d.now)
 	d.lost(s, why, d.now)
 	d.settled()

@@ -62,7 +62,9 @@ func (d *demand) served(took time.Duration) {
 func (a *admission) demanded(now instant) int {
 	n := 0
 	if w := a.policy.PeakMemory; w > 0 && a.lasts(w/demandSteps, now) {
-		n = a.demand.peak(w, now)
+		if n = a.demand.peak(w, now); n > 0 {
+			n += a.policy.Upkeep.Connections // which must not be missed
+		}
 	}
 	return max(n, a.ahead())
 }
@@ -82,7 +84,7 @@ func (a *admission) lasts(least time.Duration, now instant) bool {
 // needed takes note of how many connections are in use or waited for.
 func (a *admission) needed(now instant) {
 	if w := a.policy.PeakMemory; w > 0 {
-		a.demand.need(a.active+a.wanting(), w, now)
+		a.demand.need(a.active-a.tending+a.wanting(), w, now)
 	}
 }
 

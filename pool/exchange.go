@@ -221,6 +221,8 @@ func (x *Exchange) bodyTooLarge(how string) *Error {
 func (x *Exchange) again() bool {
 	f := x.fault
 	switch {
+	case x.upkeep:
+		return false
 	case x.gone.Load() != 0 || x.deadline > 0 && x.upstream.pool.now() >= x.deadline:
 		return false
 	case x.told || x.stream.taken(): // the caller has seen part of a response, or part of its body is gone

@@ -52,6 +52,8 @@ type Policy struct {
 	TLS TLSPolicy // for https
 	TCP TCPPolicy
 	DNS DNSPolicy // without Endpoints
+
+	Upkeep UpkeepPolicy
 }
 
 // Selection is which of an endpoint's idle connections is taken.
@@ -122,7 +124,8 @@ func DefaultPolicy(name, rawURL string) Policy {
 			KeepAliveIdle: 15 * time.Second, KeepAliveInterval: 5 * time.Second, KeepAliveCount: 3,
 			UserTimeout: 20 * time.Second,
 		},
-		DNS: DNSPolicy{Refresh: 30 * time.Second, MinTTL: 5 * time.Second, MaxTTL: 60 * time.Second},
+		DNS:    DNSPolicy{Refresh: 30 * time.Second, MinTTL: 5 * time.Second, MaxTTL: 60 * time.Second},
+		Upkeep: UpkeepPolicy{Method: "GET", Path: "/", Interval: 150 * time.Millisecond, AfterUse: 10 * time.Second},
 	}
 }
 
@@ -213,6 +216,7 @@ func (p *Policy) Validate() error {
 	for _, s := range p.DNS.Servers {
 		must(s.IsValid() && s.Port() != 0, "dns server %q must be an IP address and a port", s)
 	}
+	p.validateUpkeep(must)
 	must(p.TLS.MinVersion == tls.VersionTLS12 || p.TLS.MinVersion == tls.VersionTLS13,
 		"tls min_version is %#x, must be TLS 1.2 or 1.3", p.TLS.MinVersion)
 	return errors.Join(errs...)

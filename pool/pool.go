@@ -53,6 +53,8 @@ type Observer struct {
 	// PortsShort: most local ports towards an endpoint are taken. Told once, when
 	// it becomes so.
 	PortsShort func(upstream string, use PortUse)
+	// UpkeepChanged: windows cannot be kept open by requests, or can again.
+	UpkeepChanged func(UpkeepChange)
 	// ReuseStopped: something on the way to the endpoint does not understand
 	// persistent connections, so for a while each carries one exchange only.
 	ReuseStopped func(upstream string, endpoint netip.AddrPort, because string)

@@ -14,6 +14,7 @@ type ticket struct {
 	pipelinable bool    // may follow others on a connection, and be followed, before they are answered
 	fresh       bool    // must not have a connection that has been lying idle
 	admitted    bool    // it was let in once: a drain finishes it
+	upkeep      bool    // nobody's: it keeps windows open
 	again       bool    // it had a connection before, and so its turn: goes to the front
 }
 

@@ -44,11 +44,14 @@ func (s *slot) segments(bytes int64) int {
 // served counts, under the lock, what an exchange that was answered on c, and is
 // about to end there, was spared.
 func (u *Upstream) served(c *conn, x *Exchange, now instant) {
+	if x.upkeep {
+		u.mu.counters.UpkeepBytes += x.receipt.Sent + x.receipt.Received
+	}
 	if x.fault != nil {
 		return
 	}
 	rounds := c.slot.carried(x.receipt.Sent, x.receipt.Received, now)
-	if c.opened > x.asked { // it was not there when it was asked for
+	if x.upkeep || c.opened > x.asked { // nobody was spared anything
 		return
 	}
 	u.mu.counters.HandshakesSaved++

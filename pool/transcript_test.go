@@ -30,7 +30,8 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	connected 1            its TCP connection stands, TLS does not
 //	unanswered 1           it could not be made for want of an answer
 //	done 1                 its exchange is over and it may carry another
-//	lost 1 [early] [blame] it is closed; early: by the peer, unused; blame: with unanswered exchanges on it
+//	lost 1 [early] [blame] it is closed; early: by the peer, unused; blame: with unanswered exchanges on it;
+//	       [by_peer]       by_peer: as its response said
 //	limit 1 30s            how long its server lets it idle
 //	measured 1 window=10 rtt=50ms [least=40ms] [sent=1s] [segments=9] [again=2] [unanswered] [keeps]
 //	                       what the kernel says of it: congestion window in segments of 1000 bytes, round trip (the
@@ -185,6 +186,10 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.finishes(connection())
 	case "lost":
 		id := connection()
+		if has("by_peer") {
+			d.ends(id, CloseByPeer)
+			break
+		}
 		if has("blame") {
 			d.badPipeline(d.slots[id], d.now)
 		}
@@ -315,6 +320,12 @@ func policyOf(t *testing.T, options map[string]string, span func(string) time.Du
 			p.Selection = SelectWarmest
 		case "pipeline":
 			p.PipelineDepth, err = strconv.Atoi(value)
+		case "upkeep":
+			p.Upkeep.Connections, err = strconv.Atoi(value)
+		case "interval":
+			p.Upkeep.Interval = span(value)
+		case "after_use":
+			p.Upkeep.AfterUse = span(value)
 		case "warm":
 			p.Warm, err = strconv.Atoi(value)
 		case "preconnect":

@@ -254,7 +254,7 @@ func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
 	now := u.pool.now()
 	sample, due := c.sampleAfter(x, now)
 	u.mu.Lock()
-	if c.slot.state == slotActive { // else it was lost meanwhile, and counted then
+	if c.slot.state == slotActive && !x.upkeep { // else it was lost meanwhile, and counted then
 		u.mu.counters.Exchanges++
 		if c.opened <= x.asked {
 			u.mu.counters.Reused++
@@ -335,7 +335,7 @@ func (u *Upstream) lost(c *conn, end ending) {
 	why := end.why
 	u.mu.Lock()
 	a := &u.mu.admission
-	if c.slot.state == slotActive { // ended with an exchange, not given back
+	if c.slot.state == slotActive && !c.slot.tending { // ended with an exchange, not given back
 		u.mu.counters.Exchanges++
 		if c.slot.exchanges > 0 || c.slot.idled > 0 {
 			u.mu.counters.Reused++
@@ -407,6 +407,12 @@ func (u *Upstream) settle() []order {
 				if !u.mu.closed {
 					u.tasks.Add(1)
 				}
+			case orderTend:
+				u.mu.counters.UpkeepRequests++
+			case orderTell:
+				if o.upkeep.Refused {
+					u.mu.counters.UpkeepRefused++
+				}
 			case orderBegin:
 				u.waited(o.ticket, o.at)
 				u.give(o.ticket.exchange, o.slot, o.at)
@@ -437,6 +443,13 @@ func (u *Upstream) carryOut(todo []order) {
 			o.slot.stop()
 		case orderHasten:
 			u.hasten()
+		case orderTend:
+			u.tendTo(o.slot, o.at)
+		case orderTell:
+			if f := u.pool.options.Observer.UpkeepChanged; f != nil {
+				o.upkeep.Upstream = u.name
+				f(o.upkeep)
+			}
 		case orderBegin:
 			u.startOn(o.slot.conn, o.ticket.exchange)
 		}

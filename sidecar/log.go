@@ -68,6 +68,15 @@ func observer(log *slog.Logger, dials *dialLog) pool.Observer {
 				"endpoint", use.Endpoint.String(), "open", use.Open, "time_wait", use.TimeWait, "range", use.Range,
 				"remedy", "widen net.ipv4.ip_local_port_range or give tcp.source_addresses")
 		},
+		UpkeepChanged: func(c pool.UpkeepChange) {
+			if c.Refused {
+				log.Warn("no requests are sent to keep windows open", "upstream", c.Upstream, "endpoint", c.Endpoint.String(),
+					"because", c.Because)
+			} else {
+				log.Info("windows are kept open by requests again", "upstream", c.Upstream, "endpoint", c.Endpoint.String(),
+					"because", c.Because)
+			}
+		},
 		ReuseStopped: func(upstream string, endpoint netip.AddrPort, because string) {
 			log.Warn("connections to the endpoint carry one request each for a while", "upstream", upstream,
 				"endpoint", endpoint.String(), "because", because)

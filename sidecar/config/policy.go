@@ -91,6 +91,13 @@ func translate(u *warmpoolv1.Upstream, c credentials) pool.Policy {
 			MaxTTL:  u.GetDns().GetMaxTtl().AsDuration(),
 			SRV:     u.GetDns().GetSrv(),
 		},
+		Upkeep: pool.UpkeepPolicy{
+			Connections: int(u.GetUpkeep().GetConnections()),
+			Method:      u.GetUpkeep().GetMethod(),
+			Path:        u.GetUpkeep().GetPath(),
+			Interval:    u.GetUpkeep().GetInterval().AsDuration(),
+			AfterUse:    u.GetUpkeep().GetAfterUse().AsDuration(),
+		},
 	}
 	for _, text := range u.GetEndpoints() {
 		policy.Endpoints = append(policy.Endpoints, netip.MustParseAddrPort(text))

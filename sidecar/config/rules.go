@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -103,10 +104,34 @@ func (p *problems) upstreamRules(u *warmpoolv1.Upstream, path string) {
 			"must be at most dns.max_ttl, which is %s", shown(high))
 	}
 
+	if k := full.GetUpkeep(); k.GetConnections() > 0 {
+		p.upkeepRules(full, k, in)
+	}
+
 	p.unsupported(upstreamSchema(), u.ProtoReflect(), path, "")
 }
 
+// upkeepRules refuses upkeep that could never send a request, or would take the
+// last idle connection.
+func (p *problems) upkeepRules(u *warmpoolv1.Upstream, k *warmpoolv1.Upkeep, in func(string) string) {
+	if most := u.GetConnections().GetMax(); k.GetConnections() >= most {
+		p.rulef([]string{in("upkeep.connections"), in("connections.max")}, in("upkeep.connections"), fmt.Sprint(k.GetConnections()),
+			"must be below connections.max, which is %d: one idle connection is always left to callers", most)
+	}
+	if k.GetInterval().AsDuration() >= k.GetAfterUse().AsDuration() {
+		p.rulef([]string{in("upkeep.interval"), in("upkeep.after_use")}, in("upkeep.interval"), shown(k.GetInterval()),
+			"must be below upkeep.after_use, which is %s: no request would be sent", shown(k.GetAfterUse()))
+	}
+	if idle := u.GetConnections().GetMaxIdleTime(); idle.AsDuration() > 0 && k.GetInterval().AsDuration() >= idle.AsDuration() {
+		p.rulef([]string{in("upkeep.interval"), in("connections.max_idle_time")}, in("upkeep.interval"), shown(k.GetInterval()),
+			"must be below connections.max_idle_time, which is %s: the connection would be retired first", shown(idle))
+	}
+}
+
 func shown(d *durationpb.Duration) string { return durationText(d.AsDuration()) }
+
+// leastTimeout is Linux's shortest retransmission timeout (TCP_RTO_MIN).
+const leastTimeout = 200 * time.Millisecond
 
 // warnings are what is allowed and yet worth a word at each load. The
 // configuration is valid and has its defaults.
@@ -121,6 +146,10 @@ func warnings(c *warmpoolv1.Config) []string {
 		if u.GetTls().GetDangerouslySkipVerification() != "" {
 			warn("%stls.dangerously_skip_verification: any certificate is accepted, so that anyone on the way can read and change everything",
 				path)
+		}
+		if k := u.GetUpkeep(); k.GetConnections() > 0 && k.GetInterval().AsDuration() >= leastTimeout {
+			warn("%supkeep.interval is %s: that buys something only where the retransmission timeout is longer, which is the round trip and %s on Linux; where it is not, nothing will be sent",
+				path, shown(k.GetInterval()), shown(durationpb.New(leastTimeout)))
 		}
 		if body, message := u.GetLimits().GetBufferedBodyBytes(), c.GetGrpc().GetMaxMessageBytes(); body >= message {
 			warn("%slimits.buffered_body_bytes is %s, but requests are bounded by grpc.max_message_bytes, which is %s",

@@ -10,13 +10,7 @@ import (
 // a setting may be given with its default only, so that nobody relies on what
 // does not happen. A line goes when the engine honours the setting and
 // translate passes it on; a test holds the two against each other.
-var notYet = []string{
-	"upkeep.connections",
-	"upkeep.method",
-	"upkeep.path",
-	"upkeep.interval",
-	"upkeep.after_use",
-}
+var notYet []string
 
 // unsupported reports each setting of notYet that is not at its default. key is
 // the section's path inside the upstream.

@@ -1956,14 +1956,16 @@ func (x *Retry) GetMinBudget() uint32 {
 // Upkeep keeps the upstream's congestion windows of a few connections open by tiny requests, so that the next large
 // response does not begin in slow start. It is for upstreams of whose large answers somebody is about to ask again, seconds
 // at a time: it costs the upstream about 1/interval requests a second for each connection. Only safe methods are sent, on
-// connections that are idle, while no request waits and others are idle too.
+// connections that are idle and whose windows have grown, while no request waits and callers are left another idle
+// connection and as many in all as they needed at once within connections.peak_memory; for that, so many more are kept.
+// Linux only.
 //
 // A sender's window is lowered when it has sent nothing for its retransmission timeout (RTO, on Linux the round trip and at
-// least 200 ms), so only an interval below that buys anything. Where the measured RTO is not above the interval, nothing is
-// sent, and the log says so.
+// least 200 ms), so only an interval below that buys anything. Where the measured RTO is not above the interval, or the
+// upstream ends the connection after such a request or answers with more than 16 KiB, nothing is sent, and the log says so.
 type Upkeep struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Connections kept in this way at most, those with the largest windows.
+	// Connections kept in this way at most, those with the largest windows. Below connections.max.
 	Connections *uint32 `protobuf:"varint,1,opt,name=connections,proto3,oneof" json:"connections,omitempty"`
 	// Method of the request.
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
