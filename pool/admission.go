@@ -35,6 +35,7 @@ type admission struct {
 
 	endpoints []*endpoint
 	rotating  instant                    // until then answers are taken for changing parts of a set
+	held      map[netip.AddrPort]bool    // the addresses of the newest answer
 	departed  map[netip.AddrPort]instant // addresses that are gone, and since when
 	preferred int                        // of the endpoints, the first ones, to which requests go where they can
 	weighted  bool                       // their shares differ

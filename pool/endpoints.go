@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -11,13 +12,14 @@ import (
 // An address is current while the newest answer holds it. Missing from an answer
 // it is missing: its connections are kept and used where no other is free, and it
 // is dialed only when no current address can be. Missing from the next answer
-// too, it is gone: its connections retire, one after the other, and where the
-// floor needs them not before others stand in for them.
+// too, which is the same as that one, it is gone: its connections retire, one
+// after the other, and where the floor needs them not before others stand in for
+// them.
 //
-// Some servers answer with a changing part of a larger set of addresses. An
-// address that comes back tells that; then each may be missing from ten answers
-// and for five minutes before it is gone, so that connections are not made and
-// retired in the rhythm of the answers.
+// Some servers answer with a changing part of a larger set of addresses. That no
+// two answers in a row are the same tells it, and so does an address that comes
+// back; then each may be missing from ten answers and for five minutes before it is
+// gone, so that connections are not made and retired in the rhythm of the answers.
 //
 // An answer of which a part could not be found out says nothing of what it does
 // not hold, and a failure says nothing at all.
@@ -76,6 +78,10 @@ func (a *admission) hold(found []located, partial bool, now instant) EndpointCha
 		e.misses, e.gone = 0, false
 		e.priority, e.share = f.priority, shareOf(f)
 	}
+	same := maps.Equal(held, a.held)
+	if !partial {
+		a.held = held
+	}
 	for _, e := range a.endpoints {
 		if e.gone || held[e.addr] || partial {
 			continue
@@ -84,7 +90,7 @@ func (a *admission) hold(found []located, partial bool, now instant) EndpointCha
 			e.missing = now
 			change.Missing = append(change.Missing, e.addr)
 		}
-		if a.vanished(e, now) {
+		if a.vanished(e, same, now) {
 			change.Gone = append(change.Gone, e.addr)
 			a.depart(e, now)
 		}
@@ -99,12 +105,13 @@ func (a *admission) hold(found []located, partial bool, now instant) EndpointCha
 	return change
 }
 
-// vanished reports that a missing address has been missing for long enough.
-func (a *admission) vanished(e *endpoint, now instant) bool {
-	if now < a.rotating {
-		return e.misses >= missesRotating && now-e.missing >= rotatingGone
+// vanished reports that a missing address has been missing for long enough. same
+// says that the newest answer is like the one before.
+func (a *admission) vanished(e *endpoint, same bool, now instant) bool {
+	if same && now >= a.rotating {
+		return e.misses >= missesGone
 	}
-	return e.misses >= missesGone
+	return e.misses >= missesRotating && now-e.missing >= rotatingGone
 }
 
 // depart lets the connections to an address go.

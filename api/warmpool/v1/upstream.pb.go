@@ -1712,8 +1712,8 @@ func (x *Tls) GetSessionCache() uint32 {
 }
 
 // Dns configures name resolution. It happens off the path of requests, except for the first one. When it fails, the
-// addresses known stay in use. An address that is missing from an answer is dialled no more; its connections retire when it
-// is missing from the next one too, or, where answers hold changing parts of a larger set, from ten and for five minutes.
+// addresses known stay in use. An address that is missing from an answer is dialled no more; its connections retire when the
+// next answer is the same, or, where answers hold changing parts of a larger set, after ten and five minutes.
 type Dns struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Time between two resolutions when the answer's time to live is not known.
