@@ -88,6 +88,7 @@ type endpoint struct {
 	misses       int     // answers in a row that do not hold it
 	missing      instant // since when they do not
 	priority     uint16  // of a service: the lowest that can be reached is used
+	weight       uint16  // of a service, as its record has it
 	share        uint64  // of a service: of the connections, in proportion to others of its priority; at least 1
 	late         int     // of the dials, those on which nobody relies
 	retireAt     instant // gone: when the next of its connections may go …

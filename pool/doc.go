@@ -11,8 +11,9 @@
 //	upstream.go   Do, submit         the request is checked and asks for a connection
 //	admission.go  ask                an idle one, or dial, or wait, or refuse
 //	              (dialing.go, warm.go, demand.go, lifetime.go, watch.go, pipelining.go,
-//	              changing.go, gate.go, replacing.go, endpoints.go, choice.go: its further decisions)
-//	dial.go       dial               TCP and TLS, when one is dialed; resolve.go keeps the addresses
+//	              changing.go, gate.go, replacing.go, endpoints.go, standing.go, racing.go,
+//	              choice.go: its further decisions)
+//	dial.go       dial               TCP and TLS, when one is dialed; resolve.go (through dns) keeps the addresses
 //	conn.go       start              the exchange begins on it
 //	writer.go     enqueue, flush     the request leaves, in the goroutine that brought it
 //	h1            Request.AppendHead

@@ -76,7 +76,7 @@ func (a *admission) hold(found []located, partial bool, now instant) EndpointCha
 			change.Returned = append(change.Returned, f.addr)
 		}
 		e.misses, e.gone = 0, false
-		e.priority, e.share = f.priority, shareOf(f)
+		e.priority, e.weight, e.share = f.priority, f.weight, shareOf(f)
 	}
 	same := maps.Equal(held, a.held)
 	if !partial {

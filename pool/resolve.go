@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/warmpool-dev/warmpool/pool/dns"
@@ -80,7 +82,11 @@ func (u *Upstream) keepResolving(ctx context.Context, to *target) {
 			u.lookupFailed(ctx, name, err, &failing)
 		default:
 			pause = pace.answered(answer, lookup.Hurried)
-			u.lookupSucceeded(ctx, to.located(answer), answer.Partial, &failing)
+			found := to.located(answer)
+			if u.pool.options.Dial == nil {
+				found = routable(found, hasRoute)
+			}
+			u.lookupSucceeded(ctx, found, answer.Partial, &failing)
 			lookup.Hurried = false
 		}
 		u.rest(ctx, begun, pause, to.policy.DNS.MinTTL)
@@ -221,6 +227,26 @@ func (t *target) located(a dns.Answer) []located {
 		list[i] = l
 	}
 	return list
+}
+
+// routable leaves out the addresses to which there is no route, as most machines
+// have none to IPv6, unless there is none to any.
+func routable(found []located, has func(netip.AddrPort) bool) []located {
+	fit := slices.DeleteFunc(slices.Clone(found), func(l located) bool { return !has(l.addr) })
+	if len(fit) == 0 {
+		return found
+	}
+	return fit
+}
+
+// hasRoute asks the kernel for a route, and sends nothing.
+func hasRoute(to netip.AddrPort) bool {
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err == nil {
+		_ = c.Close()
+	}
+	return !errors.Is(err, syscall.ENETUNREACH) && !errors.Is(err, syscall.EHOSTUNREACH) && !errors.Is(err, syscall.EADDRNOTAVAIL) &&
+		!errors.Is(err, syscall.EAFNOSUPPORT)
 }
 
 func resolveFailure(name string, err error) *dialFailure {

@@ -31,7 +31,10 @@ type EndpointStats struct {
 	Endpoint                        netip.AddrPort
 	Dialing, Idle, Active, Draining int
 	Gone                            bool            // no longer an address of the upstream: nothing new goes there
+	Missing                         time.Duration   // since an answer held it last, while it is not gone; 0: the newest does
+	Priority, Weight                uint16          // of a service: its SRV record's
 	Failures                        int             // rounds of failed dials in a row
+	FamilyFailed                    bool            // no address of its IP version answers: it is dialed beside others only
 	RetryIn                         time.Duration   // until it may be dialed again; 0: it may
 	IdleLimit                       time.Duration   // idle time after which its connections retire; 0: no limit
 	IdleLimitSource                 IdleLimitSource // where that comes from
@@ -183,7 +186,11 @@ func (u *Upstream) addresses(now instant) []EndpointStats {
 		is := EndpointStats{
 			Endpoint: e.addr, Dialing: e.dialing, Idle: len(e.idle), Active: e.active, Gone: e.gone,
 			Draining: e.total - e.dialing - len(e.idle) - e.active, Failures: e.fails,
-			RetryIn: left(e.retryAt), ReuseOff: left(e.reuse.off), PipeliningOff: left(e.noPipelining),
+			Priority: e.priority, Weight: e.weight, FamilyFailed: a.families[familyOf(e)].fails > 0,
+			RetryIn: left(a.heldBack(e)), ReuseOff: left(e.reuse.off), PipeliningOff: left(e.noPipelining),
+		}
+		if e.misses > 0 && !e.gone {
+			is.Missing = max(1, now-e.missing)
 		}
 		is.IdleLimit, is.IdleLimitSource = a.mayIdle(&slot{endpoint: e}, now)
 		if known := rtts[e]; len(known) > 0 {

@@ -2978,7 +2978,16 @@ type EndpointStats struct {
 	// No pipelining until this moment because it misbehaved. Unset: as the policy says.
 	PipeliningOffUntil *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=pipelining_off_until,json=pipeliningOffUntil,proto3" json:"pipelining_off_until,omitempty"`
 	// Smoothed round-trip time, median of its connections. Unset: not known.
-	Rtt           *durationpb.Duration `protobuf:"bytes,13,opt,name=rtt,proto3" json:"rtt,omitempty"`
+	Rtt *durationpb.Duration `protobuf:"bytes,13,opt,name=rtt,proto3" json:"rtt,omitempty"`
+	// Time since an answer held it last: it is dialled only when no other can be. Unset: the newest answer holds it, or it is
+	// gone.
+	Missing *durationpb.Duration `protobuf:"bytes,14,opt,name=missing,proto3" json:"missing,omitempty"`
+	// Priority of its SRV record, with dns.srv.
+	Priority uint32 `protobuf:"varint,15,opt,name=priority,proto3" json:"priority,omitempty"`
+	// Weight of its SRV record, with dns.srv.
+	Weight uint32 `protobuf:"varint,16,opt,name=weight,proto3" json:"weight,omitempty"`
+	// No address of its IP version answers: it is dialled beside others only, to find out.
+	FamilyFailed  bool `protobuf:"varint,17,opt,name=family_failed,json=familyFailed,proto3" json:"family_failed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3102,6 +3111,34 @@ func (x *EndpointStats) GetRtt() *durationpb.Duration {
 		return x.Rtt
 	}
 	return nil
+}
+
+func (x *EndpointStats) GetMissing() *durationpb.Duration {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+func (x *EndpointStats) GetPriority() uint32 {
+	if x != nil {
+		return x.Priority
+	}
+	return 0
+}
+
+func (x *EndpointStats) GetWeight() uint32 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *EndpointStats) GetFamilyFailed() bool {
+	if x != nil {
+		return x.FamilyFailed
+	}
+	return false
 }
 
 // ReasonCount counts one reason.
@@ -4105,7 +4142,7 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\x14last_dial_error_time\x18! \x01(\v2\x1a.google.protobuf.TimestampR\x11lastDialErrorTime\x12'\n" +
 	"\x0fupkeep_requests\x18\" \x01(\x04R\x0eupkeepRequests\x12!\n" +
 	"\fupkeep_bytes\x18# \x01(\x04R\vupkeepBytes\x12%\n" +
-	"\x0eupkeep_refused\x18$ \x01(\x04R\rupkeepRefused\"\xcd\x04\n" +
+	"\x0eupkeep_refused\x18$ \x01(\x04R\rupkeepRefused\"\xdb\x05\n" +
 	"\rEndpointStats\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
 	"\adialing\x18\x02 \x01(\rR\adialing\x12\x12\n" +
@@ -4122,7 +4159,11 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	" \x01(\x0e2\x1c.warmpool.v1.IdleLimitSourceR\x0fidleLimitSource\x12J\n" +
 	"\x13keepalive_off_until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x11keepaliveOffUntil\x12L\n" +
 	"\x14pipelining_off_until\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\x12pipeliningOffUntil\x12+\n" +
-	"\x03rtt\x18\r \x01(\v2\x19.google.protobuf.DurationR\x03rtt\"P\n" +
+	"\x03rtt\x18\r \x01(\v2\x19.google.protobuf.DurationR\x03rtt\x123\n" +
+	"\amissing\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\amissing\x12\x1a\n" +
+	"\bpriority\x18\x0f \x01(\rR\bpriority\x12\x16\n" +
+	"\x06weight\x18\x10 \x01(\rR\x06weight\x12#\n" +
+	"\rfamily_failed\x18\x11 \x01(\bR\ffamilyFailed\"P\n" +
 	"\vReasonCount\x12+\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x13.warmpool.v1.ReasonR\x06reason\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\"Z\n" +
@@ -4388,58 +4429,59 @@ var file_warmpool_v1_pool_proto_depIdxs = []int32{
 	55, // 64: warmpool.v1.EndpointStats.keepalive_off_until:type_name -> google.protobuf.Timestamp
 	55, // 65: warmpool.v1.EndpointStats.pipelining_off_until:type_name -> google.protobuf.Timestamp
 	54, // 66: warmpool.v1.EndpointStats.rtt:type_name -> google.protobuf.Duration
-	57, // 67: warmpool.v1.ReasonCount.reason:type_name -> warmpool.v1.Reason
-	56, // 68: warmpool.v1.CloseReasonCount.reason:type_name -> warmpool.v1.CloseReason
-	4,  // 69: warmpool.v1.WatchEventsRequest.kinds:type_name -> warmpool.v1.EventKind
-	45, // 70: warmpool.v1.WatchEventsResponse.events:type_name -> warmpool.v1.Event
-	55, // 71: warmpool.v1.Event.time:type_name -> google.protobuf.Timestamp
-	4,  // 72: warmpool.v1.Event.kind:type_name -> warmpool.v1.EventKind
-	57, // 73: warmpool.v1.Event.reason:type_name -> warmpool.v1.Reason
-	56, // 74: warmpool.v1.Event.close_reason:type_name -> warmpool.v1.CloseReason
-	58, // 75: warmpool.v1.GetConfigResponse.config:type_name -> warmpool.v1.Config
-	50, // 76: warmpool.v1.GetConfigResponse.status:type_name -> warmpool.v1.ConfigStatus
-	55, // 77: warmpool.v1.ConfigStatus.apply_time:type_name -> google.protobuf.Timestamp
-	55, // 78: warmpool.v1.ConfigStatus.reload_time:type_name -> google.protobuf.Timestamp
-	51, // 79: warmpool.v1.ConfigStatus.errors:type_name -> warmpool.v1.ConfigError
-	5,  // 80: warmpool.v1.PoolService.ListUpstreams:input_type -> warmpool.v1.ListUpstreamsRequest
-	7,  // 81: warmpool.v1.PoolService.GetUpstream:input_type -> warmpool.v1.GetUpstreamRequest
-	9,  // 82: warmpool.v1.PoolService.CreateUpstream:input_type -> warmpool.v1.CreateUpstreamRequest
-	11, // 83: warmpool.v1.PoolService.UpdateUpstream:input_type -> warmpool.v1.UpdateUpstreamRequest
-	13, // 84: warmpool.v1.PoolService.DeleteUpstream:input_type -> warmpool.v1.DeleteUpstreamRequest
-	16, // 85: warmpool.v1.PoolService.ListConnections:input_type -> warmpool.v1.ListConnectionsRequest
-	18, // 86: warmpool.v1.PoolService.CloseConnection:input_type -> warmpool.v1.CloseConnectionRequest
-	23, // 87: warmpool.v1.PoolService.WarmUpstream:input_type -> warmpool.v1.WarmUpstreamRequest
-	25, // 88: warmpool.v1.PoolService.PauseUpstream:input_type -> warmpool.v1.PauseUpstreamRequest
-	27, // 89: warmpool.v1.PoolService.ResumeUpstream:input_type -> warmpool.v1.ResumeUpstreamRequest
-	29, // 90: warmpool.v1.PoolService.ReconnectUpstream:input_type -> warmpool.v1.ReconnectUpstreamRequest
-	31, // 91: warmpool.v1.PoolService.DrainUpstream:input_type -> warmpool.v1.DrainUpstreamRequest
-	33, // 92: warmpool.v1.PoolService.GetStats:input_type -> warmpool.v1.GetStatsRequest
-	35, // 93: warmpool.v1.PoolService.WatchStats:input_type -> warmpool.v1.WatchStatsRequest
-	43, // 94: warmpool.v1.PoolService.WatchEvents:input_type -> warmpool.v1.WatchEventsRequest
-	46, // 95: warmpool.v1.PoolService.ReloadConfig:input_type -> warmpool.v1.ReloadConfigRequest
-	48, // 96: warmpool.v1.PoolService.GetConfig:input_type -> warmpool.v1.GetConfigRequest
-	6,  // 97: warmpool.v1.PoolService.ListUpstreams:output_type -> warmpool.v1.ListUpstreamsResponse
-	8,  // 98: warmpool.v1.PoolService.GetUpstream:output_type -> warmpool.v1.GetUpstreamResponse
-	10, // 99: warmpool.v1.PoolService.CreateUpstream:output_type -> warmpool.v1.CreateUpstreamResponse
-	12, // 100: warmpool.v1.PoolService.UpdateUpstream:output_type -> warmpool.v1.UpdateUpstreamResponse
-	14, // 101: warmpool.v1.PoolService.DeleteUpstream:output_type -> warmpool.v1.DeleteUpstreamResponse
-	17, // 102: warmpool.v1.PoolService.ListConnections:output_type -> warmpool.v1.ListConnectionsResponse
-	19, // 103: warmpool.v1.PoolService.CloseConnection:output_type -> warmpool.v1.CloseConnectionResponse
-	24, // 104: warmpool.v1.PoolService.WarmUpstream:output_type -> warmpool.v1.WarmUpstreamResponse
-	26, // 105: warmpool.v1.PoolService.PauseUpstream:output_type -> warmpool.v1.PauseUpstreamResponse
-	28, // 106: warmpool.v1.PoolService.ResumeUpstream:output_type -> warmpool.v1.ResumeUpstreamResponse
-	30, // 107: warmpool.v1.PoolService.ReconnectUpstream:output_type -> warmpool.v1.ReconnectUpstreamResponse
-	32, // 108: warmpool.v1.PoolService.DrainUpstream:output_type -> warmpool.v1.DrainUpstreamResponse
-	34, // 109: warmpool.v1.PoolService.GetStats:output_type -> warmpool.v1.GetStatsResponse
-	36, // 110: warmpool.v1.PoolService.WatchStats:output_type -> warmpool.v1.WatchStatsResponse
-	44, // 111: warmpool.v1.PoolService.WatchEvents:output_type -> warmpool.v1.WatchEventsResponse
-	47, // 112: warmpool.v1.PoolService.ReloadConfig:output_type -> warmpool.v1.ReloadConfigResponse
-	49, // 113: warmpool.v1.PoolService.GetConfig:output_type -> warmpool.v1.GetConfigResponse
-	97, // [97:114] is the sub-list for method output_type
-	80, // [80:97] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	54, // 67: warmpool.v1.EndpointStats.missing:type_name -> google.protobuf.Duration
+	57, // 68: warmpool.v1.ReasonCount.reason:type_name -> warmpool.v1.Reason
+	56, // 69: warmpool.v1.CloseReasonCount.reason:type_name -> warmpool.v1.CloseReason
+	4,  // 70: warmpool.v1.WatchEventsRequest.kinds:type_name -> warmpool.v1.EventKind
+	45, // 71: warmpool.v1.WatchEventsResponse.events:type_name -> warmpool.v1.Event
+	55, // 72: warmpool.v1.Event.time:type_name -> google.protobuf.Timestamp
+	4,  // 73: warmpool.v1.Event.kind:type_name -> warmpool.v1.EventKind
+	57, // 74: warmpool.v1.Event.reason:type_name -> warmpool.v1.Reason
+	56, // 75: warmpool.v1.Event.close_reason:type_name -> warmpool.v1.CloseReason
+	58, // 76: warmpool.v1.GetConfigResponse.config:type_name -> warmpool.v1.Config
+	50, // 77: warmpool.v1.GetConfigResponse.status:type_name -> warmpool.v1.ConfigStatus
+	55, // 78: warmpool.v1.ConfigStatus.apply_time:type_name -> google.protobuf.Timestamp
+	55, // 79: warmpool.v1.ConfigStatus.reload_time:type_name -> google.protobuf.Timestamp
+	51, // 80: warmpool.v1.ConfigStatus.errors:type_name -> warmpool.v1.ConfigError
+	5,  // 81: warmpool.v1.PoolService.ListUpstreams:input_type -> warmpool.v1.ListUpstreamsRequest
+	7,  // 82: warmpool.v1.PoolService.GetUpstream:input_type -> warmpool.v1.GetUpstreamRequest
+	9,  // 83: warmpool.v1.PoolService.CreateUpstream:input_type -> warmpool.v1.CreateUpstreamRequest
+	11, // 84: warmpool.v1.PoolService.UpdateUpstream:input_type -> warmpool.v1.UpdateUpstreamRequest
+	13, // 85: warmpool.v1.PoolService.DeleteUpstream:input_type -> warmpool.v1.DeleteUpstreamRequest
+	16, // 86: warmpool.v1.PoolService.ListConnections:input_type -> warmpool.v1.ListConnectionsRequest
+	18, // 87: warmpool.v1.PoolService.CloseConnection:input_type -> warmpool.v1.CloseConnectionRequest
+	23, // 88: warmpool.v1.PoolService.WarmUpstream:input_type -> warmpool.v1.WarmUpstreamRequest
+	25, // 89: warmpool.v1.PoolService.PauseUpstream:input_type -> warmpool.v1.PauseUpstreamRequest
+	27, // 90: warmpool.v1.PoolService.ResumeUpstream:input_type -> warmpool.v1.ResumeUpstreamRequest
+	29, // 91: warmpool.v1.PoolService.ReconnectUpstream:input_type -> warmpool.v1.ReconnectUpstreamRequest
+	31, // 92: warmpool.v1.PoolService.DrainUpstream:input_type -> warmpool.v1.DrainUpstreamRequest
+	33, // 93: warmpool.v1.PoolService.GetStats:input_type -> warmpool.v1.GetStatsRequest
+	35, // 94: warmpool.v1.PoolService.WatchStats:input_type -> warmpool.v1.WatchStatsRequest
+	43, // 95: warmpool.v1.PoolService.WatchEvents:input_type -> warmpool.v1.WatchEventsRequest
+	46, // 96: warmpool.v1.PoolService.ReloadConfig:input_type -> warmpool.v1.ReloadConfigRequest
+	48, // 97: warmpool.v1.PoolService.GetConfig:input_type -> warmpool.v1.GetConfigRequest
+	6,  // 98: warmpool.v1.PoolService.ListUpstreams:output_type -> warmpool.v1.ListUpstreamsResponse
+	8,  // 99: warmpool.v1.PoolService.GetUpstream:output_type -> warmpool.v1.GetUpstreamResponse
+	10, // 100: warmpool.v1.PoolService.CreateUpstream:output_type -> warmpool.v1.CreateUpstreamResponse
+	12, // 101: warmpool.v1.PoolService.UpdateUpstream:output_type -> warmpool.v1.UpdateUpstreamResponse
+	14, // 102: warmpool.v1.PoolService.DeleteUpstream:output_type -> warmpool.v1.DeleteUpstreamResponse
+	17, // 103: warmpool.v1.PoolService.ListConnections:output_type -> warmpool.v1.ListConnectionsResponse
+	19, // 104: warmpool.v1.PoolService.CloseConnection:output_type -> warmpool.v1.CloseConnectionResponse
+	24, // 105: warmpool.v1.PoolService.WarmUpstream:output_type -> warmpool.v1.WarmUpstreamResponse
+	26, // 106: warmpool.v1.PoolService.PauseUpstream:output_type -> warmpool.v1.PauseUpstreamResponse
+	28, // 107: warmpool.v1.PoolService.ResumeUpstream:output_type -> warmpool.v1.ResumeUpstreamResponse
+	30, // 108: warmpool.v1.PoolService.ReconnectUpstream:output_type -> warmpool.v1.ReconnectUpstreamResponse
+	32, // 109: warmpool.v1.PoolService.DrainUpstream:output_type -> warmpool.v1.DrainUpstreamResponse
+	34, // 110: warmpool.v1.PoolService.GetStats:output_type -> warmpool.v1.GetStatsResponse
+	36, // 111: warmpool.v1.PoolService.WatchStats:output_type -> warmpool.v1.WatchStatsResponse
+	44, // 112: warmpool.v1.PoolService.WatchEvents:output_type -> warmpool.v1.WatchEventsResponse
+	47, // 113: warmpool.v1.PoolService.ReloadConfig:output_type -> warmpool.v1.ReloadConfigResponse
+	49, // 114: warmpool.v1.PoolService.GetConfig:output_type -> warmpool.v1.GetConfigResponse
+	98, // [98:115] is the sub-list for method output_type
+	81, // [81:98] is the sub-list for method input_type
+	81, // [81:81] is the sub-list for extension type_name
+	81, // [81:81] is the sub-list for extension extendee
+	0,  // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_warmpool_v1_pool_proto_init() }
