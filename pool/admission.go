@@ -326,7 +326,7 @@ func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
 		defer a.pump(now)
 	}
 	if why := a.spent(s, now); why != CloseNone {
-		s.state = slotRetiring
+		s.state, s.condemned = slotRetiring, why
 		a.left(s, why)
 		a.pump(now)
 		return nil, why

@@ -46,10 +46,11 @@ type conn struct {
 		since  instant     // when that began
 		served int         // exchanges ended well
 
-		lingers    bool // for the pool it is lost already
-		hastened   bool // its place is needed: it does not wait for the peer to close as well
-		finished   bool // this side has sent the first FIN
-		untilClose bool // the response being read ends with the connection, which was asked to stay open
+		detail     string // what went wrong, in words
+		lingers    bool   // for the pool it is lost already
+		hastened   bool   // its place is needed: it does not wait for the peer to close as well
+		finished   bool   // this side has sent the first FIN
+		untilClose bool   // the response being read ends with the connection, which was asked to stay open
 		writer     writer
 	}
 }
@@ -347,9 +348,22 @@ func (c *conn) reason() CloseReason {
 	return c.mu.life.reason
 }
 
+// explain says in words why the connection is about to end. The first words stand.
+func (c *conn) explain(what string, err error) {
+	if err != nil {
+		what += ": " + err.Error()
+	}
+	c.mu.Lock()
+	if c.mu.detail == "" {
+		c.mu.detail = what
+	}
+	c.mu.Unlock()
+}
+
 // ending is how a connection ended.
 type ending struct {
 	why       CloseReason
+	detail    string        // what went wrong, in words; empty: nothing
 	pipelined bool          // with several exchanges on it
 	phase     phase         // what it waited for
 	stood     time.Duration // for how long it had waited in vain
@@ -366,7 +380,8 @@ func (c *conn) shut(why CloseReason) {
 	why = c.mu.life.reason
 	lost, finished := c.mu.lingers, c.mu.finished
 	end := ending{
-		why: why, pipelined: len(c.mu.queue) > 1,
+		detail: c.mu.detail,
+		why:    why, pipelined: len(c.mu.queue) > 1,
 		phase: c.mu.phase, stood: c.upstream.pool.now() - c.mu.since, untilClose: c.mu.untilClose,
 	}
 	c.deadline.Store(0)

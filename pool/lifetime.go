@@ -188,7 +188,7 @@ func (a *admission) discard(s *slot, why CloseReason) {
 func (a *admission) retire(s *slot, why CloseReason) {
 	a.dropIdle(s)
 	a.left(s, why)
-	s.state = slotRetiring
+	s.state, s.condemned = slotRetiring, why
 	a.orders = append(a.orders, order{kind: orderRetire, slot: s, close: why})
 }
 

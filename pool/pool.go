@@ -182,6 +182,16 @@ func (p *Pool) Names() []string {
 // Remove takes an upstream away: requests that wait for it fail, those that
 // run may finish until ctx ends.
 func (p *Pool) Remove(ctx context.Context, name string) error {
+	finish, err := p.Withdraw(name)
+	if err != nil {
+		return err
+	}
+	return finish(ctx)
+}
+
+// Withdraw takes an upstream away in two steps: when it has returned the name is
+// free again, and finish is to be called, which does the rest of what Remove does.
+func (p *Pool) Withdraw(name string) (finish func(context.Context) error, err error) {
 	p.mu.Lock()
 	u := p.mu.upstreams[name]
 	if u != nil {
@@ -191,13 +201,15 @@ func (p *Pool) Remove(ctx context.Context, name string) error {
 	p.mu.Unlock()
 	if u == nil {
 		_, err := p.Upstream(name)
-		return err
+		return nil, err
 	}
-	err := u.close(ctx, ReasonUpstreamDeleted)
-	p.mu.Lock()
-	p.mu.leaving = slices.DeleteFunc(p.mu.leaving, func(other *Upstream) bool { return other == u })
-	p.mu.Unlock()
-	return err
+	return func(ctx context.Context) error {
+		err := u.close(ctx, ReasonUpstreamDeleted)
+		p.mu.Lock()
+		p.mu.leaving = slices.DeleteFunc(p.mu.leaving, func(other *Upstream) bool { return other == u })
+		p.mu.Unlock()
+		return err
+	}, nil
 }
 
 // Drain prepares for Close while requests are still served: idle connections

@@ -332,6 +332,7 @@ func (c *conn) readAhead() {
 // fail ends the connection for what the response being read was, and the
 // exchange that it was for with it.
 func (c *conn) fail(fault *Error) {
+	c.explain(fault.Detail, fault.Err)
 	c.shut(closeForFailure(fault.Reason))
 	c.endAll(fault)
 }
@@ -393,6 +394,7 @@ func (c *conn) ended(err error) {
 		case errors.Is(err, io.EOF):
 			c.shut(ClosePeerClosedIdle)
 		default:
+			c.explain("reading failed while it was idle", plain(err))
 			c.shut(ClosePeerResetIdle)
 		}
 		return

@@ -110,6 +110,9 @@ type ConnectionInfo struct {
 	LifetimeLeft    time.Duration // until max_lifetime retires it, at least 1 ns; 0: no limit
 
 	TCP TCPFigures
+
+	Closing     CloseReason // why it is about to end; CloseNone: it is not
+	CloseDetail string      // what went wrong, of one that ended; empty: nothing
 }
 
 // IdleLimitSource is how it became known for how long a connection may idle.
@@ -229,6 +232,7 @@ func (u *Upstream) info(c *conn, now instant) ConnectionInfo {
 		TCP: s.figures(now),
 	}
 	i.Sent, i.Received = c.traffic()
+	i.Closing = s.condemned
 	i.TCP.Congestion = c.congestion
 	i.IdleLimit, i.IdleLimitSource = u.mu.admission.mayIdle(s, now)
 	if s.expires > 0 {

@@ -350,6 +350,7 @@ func (u *Upstream) lost(c *conn, end ending) {
 	a.lost(c.slot, why, now)
 	u.mu.counters.Closed[why]++
 	info := u.info(c, now)
+	info.CloseDetail = end.detail
 	todo := u.settle()
 	u.mu.Unlock()
 	observer := &u.pool.options.Observer

@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 	"github.com/warmpool-dev/warmpool/pool"
 )
 
@@ -34,6 +35,8 @@ func (s *Sidecar) Serve(ctx context.Context) error {
 			}
 		})
 	}
+	following, unfollow := context.WithCancel(context.Background())
+	accepting.Go(func() { s.reloader.follow(following) })
 	s.log.Info("serving", "version", s.version, "upstreams", len(s.pool.Names()))
 
 	var err error
@@ -43,6 +46,7 @@ func (s *Sidecar) Serve(ctx context.Context) error {
 	case err = <-failed:
 		s.log.Error("a listener failed: stopping", "error", err)
 	}
+	unfollow()
 	s.drain()
 	accepting.Wait()
 	s.log.Info("stopped")
@@ -69,7 +73,7 @@ func (s *Sidecar) serve(l *listener) error {
 // keepServing takes the readiness away and goes on for drain.keep_serving.
 func (s *Sidecar) keepServing(failed <-chan error) {
 	s.health.enter(leaving)
-	keep := s.config.GetDrain().GetKeepServing().AsDuration()
+	keep := s.settings.keepServing()
 	if keep <= 0 {
 		return
 	}
@@ -86,11 +90,12 @@ func (s *Sidecar) keepServing(failed <-chan error) {
 // drain ends everything, in the order in which nothing is lost that can be
 // finished within drain.grace.
 func (s *Sidecar) drain() {
+	s.events.publish(&warmpoolv1.Event{Kind: warmpoolv1.EventKind_EVENT_KIND_DRAINING})
 	s.health.enter(draining)
 	s.running.drain()
 	s.pool.Drain()
 	s.http.sessions.drain()
-	grace := s.config.GetDrain().GetGrace().AsDuration()
+	grace := s.settings.grace()
 	s.log.Info("draining", "running", s.running.calls.Load(), "grace", grace)
 
 	stopped := make(chan struct{})
@@ -107,6 +112,7 @@ func (s *Sidecar) drain() {
 	<-stopped
 
 	s.closePool(settle)
+	s.book.deletions.Wait()
 	s.stopAdmin()
 	s.dialLog.stop()
 }

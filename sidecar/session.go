@@ -463,6 +463,13 @@ func (s *sessions) remove(se *session) {
 	s.mu.Unlock()
 }
 
+// count is how many are open.
+func (s *sessions) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.mu.open)
+}
+
 func (s *sessions) drain() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

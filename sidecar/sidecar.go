@@ -11,7 +11,10 @@
 //	failure.go   the pool's error becomes a Failure and a gRPC status
 //
 // Beside it stand caller.go and handshake.go (who asks, and what they may do),
-// control.go and guard.go (the server that may change pools), admin.go
+// control.go and guard.go (the server that may change pools, its methods in the
+// files named control_*.go), book.go (where each upstream came from), reload.go
+// and watchfile.go (the configuration file, read again), events.go (what happens,
+// for those who watch), admin.go
 // (HTTP for probes), health.go (the one state that all of them report),
 // listen.go and socket.go (where they are bound), log.go (what is said of
 // connections), and serve.go (from the first request to the last).
@@ -38,15 +41,25 @@ type Options struct {
 	Logger    *slog.Logger // nil: nothing is logged
 	Version   string       // the program's version, for the log
 	ConfigDir string       // the folder to which file names in the configuration are relative
+
+	// Source is where the configuration was loaded from, so that it can be loaded
+	// again; nil, or without a file: it cannot. Loaded is what was loaded.
+	Source *config.Source
+	Loaded *config.Loaded
+	// Level is the log's level, for a reload that changes it; nil: that has no effect.
+	Level *slog.LevelVar
 }
 
 // Sidecar is one process's listeners, services and pool.
 type Sidecar struct {
-	config  *warmpoolv1.Config
-	log     *slog.Logger
-	version string
+	settings *settings
+	log      *slog.Logger
+	version  string
 
 	pool      *pool.Pool
+	book      *book
+	events    *hub
+	reloader  *reloader
 	dialLog   *dialLog
 	health    *health
 	running   *running
@@ -70,21 +83,32 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	policies, err := policies(cfg, o.ConfigDir)
+	ready, err := prepareAll(cfg, o.ConfigDir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Sidecar{
-		config: cfg, log: log, version: o.Version,
-		dialLog: newDialLog(log), health: newHealth(), running: newRunning(),
+		settings: newSettings(cfg), log: log, version: o.Version,
+		dialLog: newDialLog(log), health: newHealth(), running: newRunning(), events: newHub(),
 	}
-	s.pool = pool.New(pool.Options{Observer: observer(log, s.dialLog)})
-	if err := s.add(policies); err != nil {
+	ended := newRecent()
+	s.pool = pool.New(pool.Options{
+		Observer: observers{observer(log, s.dialLog), s.events.observe(), ended.observe()}.one(),
+	})
+	s.book = newBook(s.pool, o.ConfigDir, s.events)
+	if err := s.add(ready); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
 	if s.callers, err = newCallers(cfg, o.ConfigDir); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
+	s.reloader = &reloader{
+		log: log, level: o.Level, callers: s.callers, pool: s.pool, book: s.book, settings: s.settings, events: s.events, recent: ended,
+	}
+	if o.Source != nil {
+		s.reloader.source = *o.Source
+	}
+	s.reloader.started(o.Loaded)
 	if s.listeners, err = bindAll(cfg); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -92,16 +116,35 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 	s.http = &httpService{pool: s.pool, callers: s.callers, running: s.running, limits: cfg.GetGrpc()}
 	shake := &handshake{callers: s.callers, log: log}
 	s.data = newDataServer(cfg, s.http, shake, s.health)
-	s.control = newControlServer(cfg, shake, s.health)
+	s.control = newControlServer(cfg, &poolService{
+		log: log, pool: s.pool, book: s.book, events: s.events, recent: ended, health: s.health, settings: s.settings,
+		reloader: s.reloader, sessions: &s.http.sessions, version: o.Version, started: time.Now(),
+	}, shake, s.health)
 	s.probes = newProbeServer(s.health)
 	s.admin = newAdminServer(s.health, s.probes, log)
-	s.announce(policies)
+	s.announce()
 	return s, nil
 }
 
-// policies translates every upstream and reports all that are wrong.
-func policies(cfg *warmpoolv1.Config, dir string) ([]pool.Policy, error) {
-	var all []pool.Policy
+// Reload reads the configuration file again and applies it; what comes of it is
+// told in the log. why says who asked for it.
+func (s *Sidecar) Reload(why string) error {
+	_, err := s.reloader.reload(why, false)
+	if errors.Is(err, errNoFile) {
+		s.log.Warn("nothing to reload", "because", why, "error", err)
+	}
+	return err
+}
+
+// Reloads is how many configuration files were applied and refused since the start.
+func (s *Sidecar) Reloads() (applied, refused uint64) {
+	return s.reloader.applied.Load(), s.reloader.refused.Load()
+}
+
+// prepareAll checks every upstream and reports all that are wrong.
+func prepareAll(cfg *warmpoolv1.Config, dir string) ([]*prepared, error) {
+	b := book{dir: dir}
+	var all []*prepared
 	var errs []error
 	seen := make(map[string]bool)
 	for i, u := range cfg.GetUpstreams() {
@@ -110,7 +153,7 @@ func policies(cfg *warmpoolv1.Config, dir string) ([]pool.Policy, error) {
 			errs = append(errs, fmt.Errorf("%s: there is one of that name already: a name must be unique", where))
 		}
 		seen[u.GetName()] = true
-		p, err := config.Policy(u, dir)
+		p, err := b.prepare(u)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 			continue
@@ -120,10 +163,10 @@ func policies(cfg *warmpoolv1.Config, dir string) ([]pool.Policy, error) {
 	return all, errors.Join(errs...)
 }
 
-func (s *Sidecar) add(policies []pool.Policy) error {
+func (s *Sidecar) add(all []*prepared) error {
 	var errs []error
-	for _, p := range policies {
-		if _, err := s.pool.Add(p); err != nil {
+	for _, p := range all {
+		if _, err := s.book.add(p, warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_FILE); err != nil {
 			errs = append(errs, err)
 		}
 	}
@@ -171,16 +214,16 @@ func (s *Sidecar) Addrs() Addrs {
 }
 
 // announce logs what was set up: a line for each upstream and each listener.
-func (s *Sidecar) announce(policies []pool.Policy) {
-	for i := range policies {
-		p := &policies[i]
+func (s *Sidecar) announce() {
+	for _, e := range s.book.list() {
+		p := e.upstream.Policy()
 		s.log.Info("upstream", "name", p.Name, "url", p.URL, "warm", p.Warm, "max", p.Max,
 			"max_waiting", p.MaxWaiting, "max_wait", p.MaxWait, "max_idle_time", p.MaxIdleTime,
 			"max_lifetime", p.MaxLifetime, "buffered_body_bytes", p.MaxBufferedBody)
 	}
 	for _, l := range s.listeners {
 		s.log.Info("listening", "front", string(l.front), "address", l.address)
-		if l.front != frontAdmin && config.BeyondLoopback(l.address) && s.config.GetDangerouslyUnprotected() != "" {
+		if l.front != frontAdmin && config.BeyondLoopback(l.address) && s.settings.now.Load().GetDangerouslyUnprotected() != "" {
 			s.log.Warn("whoever reaches this listener may send in the sidecar's name, unencrypted: dangerously_unprotected is set",
 				"front", string(l.front), "address", l.address)
 		}

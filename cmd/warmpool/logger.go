@@ -9,7 +9,7 @@ import (
 // newLogger writes records of at least level to w, in the format of log.format:
 // "json", one object a line, or "text", key=value. In both a duration is written
 // as in the configuration, with its unit: "1s".
-func newLogger(w io.Writer, level slog.Level, format string) *slog.Logger {
+func newLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level, ReplaceAttr: durationAsText}
 	if format == "text" {
 		return slog.New(slog.NewTextHandler(w, options))

@@ -29,7 +29,9 @@ func newServeCommand(std streams) *cobra.Command {
 		Short:             "Run the sidecar",
 		Long: `Run the sidecar until SIGTERM or SIGINT: then it takes nothing new, finishes what
 runs within drain.grace, and exits with 0. A second signal ends that at once.
-SIGHUP reloads nothing in this version: the log says whether the file would load.
+The file is read again when it changes, on SIGHUP and by "warmpool reload": what
+differs is applied while requests are served, and a file with a mistake changes
+nothing. The log says what was changed, and what waits for a restart.
 
 Settings come from flags, else the environment, else the file, else defaults. A
 flag is named like the file's key, and an environment variable as well:
@@ -60,15 +62,18 @@ GOGC to 400.`,
 
 func serve(ctx context.Context, source config.Source, loaded *config.Loaded, std streams) error {
 	cfg := loaded.Config
-	level, err := logLevel(cfg.GetLog().GetLevel())
+	least, err := logLevel(cfg.GetLog().GetLevel())
 	if err != nil {
 		return err
 	}
+	level := new(slog.LevelVar)
+	level.Set(least)
 	log := newLogger(std.err, level, cfg.GetLog().GetFormat())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	defer signal.Stop(signals)
-	defer answerHangups(source, loaded, log)()
+	told := takeHangups()
+	defer told.stop()
 
 	limit := sidecar.TuneRuntime(cfg)
 	log.Info("starting", startup(limit)...)
@@ -77,10 +82,12 @@ func serve(ctx context.Context, source config.Source, loaded *config.Loaded, std
 	}
 	s, err := sidecar.New(cfg, sidecar.Options{
 		Logger: log, Version: buildVersion().Version, ConfigDir: loaded.Dir,
+		Source: &source, Loaded: loaded, Level: level,
 	})
 	if err != nil {
 		return err
 	}
+	told.answer(s.Reload)
 	return serveUntil(ctx, s, signals, log)
 }
 

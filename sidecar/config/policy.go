@@ -16,13 +16,21 @@ import (
 // in dir, and reports everything that is wrong as an *Error. What is absent has
 // its default.
 func Policy(u *warmpoolv1.Upstream, dir string) (pool.Policy, error) {
+	policy, _, err := Read(u, dir)
+	return policy, err
+}
+
+// Read is Policy, and the files that were read for it: the policy is the same as
+// long as they are.
+func Read(u *warmpoolv1.Upstream, dir string) (pool.Policy, []File, error) {
 	p := newProblems()
 	p.upstream(u, "")
-	c := p.credentials(upstreamFiles(u.GetTls()), dir, "tls", new([]File))
+	var files []File
+	c := p.credentials(upstreamFiles(u.GetTls()), dir, "tls", &files)
 	if err := p.err(""); err != nil {
-		return pool.Policy{}, err
+		return pool.Policy{}, nil, err
 	}
-	return translate(WithDefaults(u), c), nil
+	return translate(WithDefaults(u), c), files, nil
 }
 
 // translate maps a valid upstream that has its defaults.

@@ -39,7 +39,7 @@ func (e *Error) Error() string {
 	width := [2]int{}
 	rows := make([][3]string, len(e.Problems))
 	for i, p := range e.Problems {
-		rows[i] = [3]string{e.place(p), p.Path, p.text()}
+		rows[i] = [3]string{e.place(p), p.Path, p.Text()}
 		for c := range width {
 			width[c] = max(width[c], len([]rune(rows[i][c])))
 		}
@@ -71,7 +71,8 @@ func (e *Error) place(p Problem) string {
 	return e.File
 }
 
-func (p Problem) text() string {
+// Text is the value and the message.
+func (p Problem) Text() string {
 	if p.Value == "" {
 		return p.Message
 	}
