@@ -110,6 +110,7 @@ func (c *conn) endpoint() netip.AddrPort { return c.slot.endpoint.addr }
 // nil, that the request may leave with others. start reports false when the
 // connection turned out to be over, with nothing of x written.
 func (c *conn) start(x *Exchange, mayBlock bool, together *Batch) bool {
+	x.attemptBegins()
 	now := c.upstream.pool.now()
 	c.mu.Lock()
 	why := c.mu.life.reason

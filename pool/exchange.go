@@ -27,6 +27,7 @@ type Exchange struct {
 	head        h1.Request
 	body        []byte
 	stream      *RequestBody // the body as it comes, instead of body
+	tracer      Tracer       // nil: nobody follows it
 	idempotent  bool         // by method, by Idempotency-Key or by the caller's word
 	wantReceipt bool
 	bodyLimit   int64 // of the response; negative: none
@@ -65,6 +66,7 @@ type Exchange struct {
 	// Owned by the connection's reader.
 	read       int64 // bytes of the response's body
 	kept       bool  // the response came while the request's body was withheld, which it stays
+	status     int   // of the response; 0: no final head has been read
 	unexpected bool  // the response is 417 to a request that waited for 100
 	told       bool  // the sink has had some of the response
 	trailers   []h1.Field
@@ -72,7 +74,7 @@ type Exchange struct {
 
 	counted bool // as one that ended with a response
 	receipt Receipt
-	begun   instant // the last attempt, when a receipt is wanted
+	begun   instant // the last attempt
 }
 
 // prepare checks the request and makes x ready to be sent on any connection of u.
@@ -80,7 +82,7 @@ func (x *Exchange) prepare(u *Upstream, req *Request, sink Sink) *Error {
 	to := u.target.Load()
 	*x = Exchange{
 		upstream: u, policy: to.policy, sink: sink,
-		body: req.Body, stream: req.Stream, wantReceipt: req.Receipt, asked: u.pool.now(),
+		body: req.Body, stream: req.Stream, tracer: req.Tracer, wantReceipt: req.Receipt, asked: u.pool.now(),
 		bodyLimit: to.policy.MaxBufferedBody,
 	}
 	x.ticket.exchange = x
@@ -156,6 +158,7 @@ func (x *Exchange) begin(c *conn, now instant) {
 		x.head.SetHost(host)
 	}
 	x.attempts++
+	x.begun, x.status = now, 0
 	if x.wantReceipt {
 		x.account(c, now)
 	}
@@ -177,6 +180,7 @@ func (x *Exchange) readInterim(p *h1.Parser) {
 // announces is over the limit, or the sink refuses it.
 func (x *Exchange) readHead(p *h1.Parser) *Error {
 	head := p.Head()
+	x.status = head.Status
 	if head.Status == 417 && x.withholds() && (x.stream == nil || x.kept) && x.attempts < x.policy.MaxAttempts {
 		x.unexpected = true // RFC 9110, 10.1.1: repeat without the expectation
 		return nil
@@ -264,6 +268,9 @@ func (x *Exchange) met(c *conn, why CloseReason) {
 // complete ends the exchange, or sends it once more. The caller's goroutine
 // goes on with the result.
 func (x *Exchange) complete() {
+	if x.fault == nil {
+		x.attemptEnded()
+	}
 	if x.fault == nil && x.unexpected {
 		x.arrived = true
 		if x.gone.Load() != 0 {
@@ -282,6 +289,7 @@ func (x *Exchange) complete() {
 			x.attempts--
 			x.spoilt++
 		} else {
+			x.attemptEnded()
 			lost := f.Reason == ReasonConnectionClosed || f.Reason == ReasonConnectionReset || f.Reason == ReasonWriteFailed
 			if stale := lost && x.conn != nil && x.conn.opened <= x.asked; stale || f.Delivery == DeliveryNotReceived {
 				x.upstream.missed(f, stale)

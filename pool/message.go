@@ -19,6 +19,7 @@ type Request struct {
 
 	Timeout    time.Duration // for the whole exchange, waiting included; 0: only the context's deadline
 	Idempotent bool          // the caller's word that sending it twice does no harm, whatever the method
+	Tracer     Tracer        // follows it through its attempts; nil: nobody does
 	Receipt    bool          // ask for Response.Receipt and Error's receipt
 }
 

@@ -42,10 +42,15 @@ type Observer struct {
 	ConnectionOpened func(ConnectionInfo)
 	ConnectionClosed func(ConnectionInfo, CloseReason)
 	DialFailed       func(upstream string, why Reason, endpoint netip.AddrPort, err error)
-	ResolveFailed    func(ResolveFailure)
+	// Resolved: a lookup of an upstream's addresses is over, well or not.
+	Resolved      func(upstream string, took time.Duration, err error)
+	ResolveFailed func(ResolveFailure)
 	// ResolveRecovered: a lookup succeeded after so many that failed, over so long.
 	ResolveRecovered func(upstream string, failures int, lasted time.Duration)
 	EndpointsChanged func(EndpointChange)
+	// AttemptEnded: one try of an exchange is over, well or not. It is called for
+	// every request, from the goroutine that reads the connection.
+	AttemptEnded func(AttemptEnd)
 	// Refused: a request failed before it was tried.
 	Refused func(upstream string, why Reason, endpoint netip.AddrPort, err error)
 	// Retried: an attempt failed and another one follows; why is the failed one's.

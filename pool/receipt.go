@@ -55,7 +55,6 @@ func (x *Exchange) account(c *conn, now instant) {
 	r.Connect, r.Handshake = c.dialed.connect, c.dialed.handshake
 	r.Waited = now - x.asked
 	r.Sent, r.Received, r.Written, r.FirstByte, r.Rounds = 0, 0, 0, 0, -1
-	x.begun = now
 }
 
 // accountFailure notes for the receipt an attempt that is followed by another.

@@ -73,6 +73,9 @@ func (u *Upstream) keepResolving(ctx context.Context, to *target) {
 		if err == nil && len(answer.Endpoints) == 0 {
 			err = errors.New("the answer has no address")
 		}
+		if told := u.pool.options.Observer.Resolved; told != nil && ctx.Err() == nil {
+			told(u.name, time.Since(begun), err)
+		}
 		var pause time.Duration
 		switch {
 		case ctx.Err() != nil:

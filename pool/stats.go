@@ -14,6 +14,7 @@ type Stats struct {
 
 	Mode                                       Mode
 	Max, Total, Active, Idle, Dialing, Waiting int
+	InFlight                                   int           // exchanges that are on a connection
 	Warm                                       int           // connections that are kept with no traffic: the warm floor or, while one is held, that of Warm
 	Wanted                                     int           // connections to be kept now: the floor, or more for what was needed of late
 	Leaving                                    int           // of the idle ones, those about to end, whose replacements are wanted
@@ -171,6 +172,9 @@ func (u *Upstream) Stats() Stats {
 		}
 	}
 	s.Ports = u.pool.ports.list(now, localPorts(), func(e netip.AddrPort) bool { return mine[e] })
+	for c := range u.mu.conns {
+		s.InFlight += c.slot.inflight
+	}
 	return s
 }
 

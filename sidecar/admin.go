@@ -26,7 +26,7 @@ func newProbeServer(h *health) *grpc.Server {
 // /livez answers 200 while the process can answer at all. /readyz answers 200,
 // or 503 with the reason in words. Neither depends on load or on an upstream: a
 // sidecar's readiness counts into its pod's.
-func newAdminServer(h *health, probes *grpc.Server, log *slog.Logger) *http.Server {
+func newAdminServer(h *health, probes *grpc.Server, scrape http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -36,6 +36,9 @@ func newAdminServer(h *health, probes *grpc.Server, log *slog.Logger) *http.Serv
 		}
 		answer(w, http.StatusOK, "ready")
 	})
+	if scrape != nil {
+		mux.Handle("GET /metrics", scrape)
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)

@@ -15,6 +15,14 @@ type observers []pool.Observer
 // one is the observer that the pool knows.
 func (all observers) one() pool.Observer {
 	return pool.Observer{
+		AttemptEnded: all.attemptEnded(),
+		Resolved: func(upstream string, took time.Duration, err error) {
+			for i := range all {
+				if f := all[i].Resolved; f != nil {
+					f(upstream, took, err)
+				}
+			}
+		},
 		ConnectionOpened: func(c pool.ConnectionInfo) {
 			for i := range all {
 				if f := all[i].ConnectionOpened; f != nil {
@@ -68,6 +76,22 @@ func (all observers) one() pool.Observer {
 			}
 		},
 	}
+}
+
+// attemptEnded is nil when nobody wants to know: it is called for every request.
+func (all observers) attemptEnded() func(pool.AttemptEnd) {
+	var told func(pool.AttemptEnd)
+	for i := range all {
+		before, f := told, all[i].AttemptEnded
+		switch {
+		case f == nil:
+		case before == nil:
+			told = f
+		default:
+			told = func(end pool.AttemptEnd) { before(end); f(end) }
+		}
+	}
+	return told
 }
 
 type failureFunc = func(upstream string, why pool.Reason, endpoint netip.AddrPort, err error)

@@ -21,6 +21,7 @@ type httpService struct {
 	warmpoolv1.UnimplementedHttpServiceServer
 	pool    *pool.Pool
 	callers *callers
+	tracing *tracing // nil: nothing is traced
 	running *running
 	limits  *warmpoolv1.Grpc
 
@@ -172,6 +173,9 @@ func (s *httpService) admit(who *asker, r *wireRequest, message []byte) (*pool.U
 	upstream, err := s.pool.Upstream(r.upstream)
 	if err != nil {
 		return nil, asFailure(err)
+	}
+	if s.tracing != nil {
+		s.tracing.follow(&r.request)
 	}
 	return upstream, nil
 }

@@ -114,6 +114,7 @@ func (s *Sidecar) drain() {
 	s.closePool(settle)
 	s.book.deletions.Wait()
 	s.stopAdmin()
+	s.stopTelemetry()
 	s.dialLog.stop()
 }
 
@@ -158,6 +159,15 @@ func (s *Sidecar) closePool(patience time.Duration) {
 		} else {
 			s.log.Error("closing the pool", "error", err)
 		}
+	}
+}
+
+// stopTelemetry sends what has not been sent yet, if that is done in a moment.
+func (s *Sidecar) stopTelemetry() {
+	ctx, cancel := context.WithTimeout(context.Background(), settle)
+	defer cancel()
+	if err := s.telemetry.stop(ctx); err != nil {
+		s.log.Warn("the last metrics or traces were not delivered", "error", err)
 	}
 }
 

@@ -64,6 +64,7 @@ type Sidecar struct {
 	health    *health
 	running   *running
 	callers   *callers
+	telemetry *telemetry
 	listeners []*listener
 	http      *httpService
 	data      *grpc.Server
@@ -91,9 +92,12 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		settings: newSettings(cfg), log: log, version: o.Version,
 		dialLog: newDialLog(log), health: newHealth(), running: newRunning(), events: newHub(),
 	}
+	if s.telemetry, err = newTelemetry(cfg, o.Version, log); err != nil {
+		return nil, err
+	}
 	ended := newRecent()
 	s.pool = pool.New(pool.Options{
-		Observer: observers{observer(log, s.dialLog), s.events.observe(), ended.observe()}.one(),
+		Observer: observers{observer(log, s.dialLog), s.events.observe(), ended.observe(), s.telemetry.observer()}.one(),
 	})
 	s.book = newBook(s.pool, o.ConfigDir, s.events)
 	if err := s.add(ready); err != nil {
@@ -113,7 +117,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.limitConnections(int64(cfg.GetGrpc().GetMaxConnections()))
-	s.http = &httpService{pool: s.pool, callers: s.callers, running: s.running, limits: cfg.GetGrpc()}
+	s.http = &httpService{pool: s.pool, callers: s.callers, tracing: s.telemetry.tracing, running: s.running, limits: cfg.GetGrpc()}
 	shake := &handshake{callers: s.callers, log: log}
 	s.data = newDataServer(cfg, s.http, shake, s.health)
 	s.control = newControlServer(cfg, &poolService{
@@ -121,7 +125,10 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		reloader: s.reloader, sessions: &s.http.sessions, version: o.Version, started: time.Now(),
 	}, shake, s.health)
 	s.probes = newProbeServer(s.health)
-	s.admin = newAdminServer(s.health, s.probes, log)
+	if err := s.telemetry.observe(s.pool, s.http.sessions.count, s.Reloads); err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	s.admin = newAdminServer(s.health, s.probes, s.telemetry.scrape, log)
 	s.announce()
 	return s, nil
 }
@@ -180,7 +187,7 @@ func (s *Sidecar) release() error {
 	}
 	now, cancel := context.WithCancel(context.Background())
 	cancel()
-	err := s.pool.Close(now)
+	err := errors.Join(s.pool.Close(now), s.telemetry.stop(now))
 	s.dialLog.stop()
 	return err
 }

@@ -49,7 +49,7 @@ upstreams:
 		`environment|WARMPOOL_LOG_FORMAT|"xml": must be "json" or "text"`,
 		f + `:1|listen|"tcp://127.0.0.1:7600": must be a list of texts`,
 		f + `:2|log.level|"loud": must be "debug", "info", "warn" or "error"`,
-		f + `:3|unknown|unknown key; known are listen, control, admin, log, drain, procs, grpc, socket, upstreams, tls, dangerously_unprotected, allow, callers, warm_timeout, max_dialing`,
+		f + `:3|unknown|unknown key; known are listen, control, admin, log, drain, procs, grpc, socket, upstreams, tls, dangerously_unprotected, allow, telemetry, callers, warm_timeout, max_dialing`,
 		f + `:9|upstreams[0] (payments).connections.max|0: must be 1 to 100000`,
 		f + `:10|upstreams[0] (payments).connections.max_idle_time|5: must be a duration with its unit, such as "250ms", "55s" or "1h30m": 100ms to 24h, or 0s (no limit of its own)`,
 		f + `:13|upstreams[1] (search).queue.max_wait|"-1s": must be 1ms to 10m, or 0s (as long as the request's own timeout and deadline allow)`,
@@ -179,6 +179,7 @@ func TestEachFlagAndVariableReachesItsSetting(t *testing.T) {
 		"grpc.max_connections": "7", "tls.min_version": "1.2", "dangerously_unprotected": "serve-anybody",
 		"callers.max_in_flight": "8", "callers.max_waiting": "9", "callers.max_wait": "3s",
 		"warm_timeout": "4s", "max_dialing": "10",
+		"telemetry.prometheus": "off", "telemetry.trace_ratio": "0.5",
 	}
 	certificate, key := selfSigned(t, "sidecar.internal")
 	tls := map[string]string{"tls.cert_file": write(t, "cert.pem", string(certificate)), "tls.key_file": write(t, "key.pem", string(key))}

@@ -363,8 +363,7 @@ type Config struct {
 	Listen []string `protobuf:"bytes,1,rep,name=listen,proto3" json:"listen,omitempty"`
 	// Control listeners: PoolService, health, reflection. ["off"]: no control plane. An empty list is an error.
 	Control []string `protobuf:"bytes,2,rep,name=control,proto3" json:"control,omitempty"`
-	// HTTP listener for /livez and /readyz, and for gRPC health; /metrics is not in this version. It shows no data and
-	// changes nothing.
+	// HTTP listener for /livez, /readyz and /metrics, and for gRPC health. It shows no data and changes nothing.
 	Admin string `protobuf:"bytes,3,opt,name=admin,proto3" json:"admin,omitempty"`
 	// Logging.
 	Log *Log `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`
@@ -387,6 +386,9 @@ type Config struct {
 	// Who may send where: a caller may do what the rules that it meets allow, taken together. Empty: everybody who can connect
 	// may send to every upstream. A caller that meets no rule is answered REASON_NOT_ALLOWED.
 	Allow []*Allow `protobuf:"bytes,22,rep,name=allow,proto3" json:"allow,omitempty"`
+	// Metrics and traces. What is sent where by OTLP is said by the standard variables of OpenTelemetry
+	// (OTEL_EXPORTER_OTLP_ENDPOINT and the rest); without them nothing is sent.
+	Telemetry *Telemetry `protobuf:"bytes,26,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
 	// Bounds for each caller, so that one cannot starve the others. Callers are told apart by certificate, else by token, else
 	// by user id (Unix socket), else by address.
 	Callers *Callers `protobuf:"bytes,23,opt,name=callers,proto3" json:"callers,omitempty"`
@@ -510,6 +512,13 @@ func (x *Config) GetDangerouslyUnprotected() string {
 func (x *Config) GetAllow() []*Allow {
 	if x != nil {
 		return x.Allow
+	}
+	return nil
+}
+
+func (x *Config) GetTelemetry() *Telemetry {
+	if x != nil {
+		return x.Telemetry
 	}
 	return nil
 }
@@ -704,6 +713,62 @@ func (x *Allow) GetControl() string {
 	return ""
 }
 
+// Telemetry configures metrics and traces.
+type Telemetry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the admin listener serves /metrics for Prometheus.
+	Prometheus string `protobuf:"bytes,1,opt,name=prometheus,proto3" json:"prometheus,omitempty"`
+	// Share of the exchanges without a traceparent that are traced, when traces are exported. With one, the caller has decided.
+	// OTEL_TRACES_SAMPLER and its argument win over this.
+	TraceRatio    *float64 `protobuf:"fixed64,2,opt,name=trace_ratio,json=traceRatio,proto3,oneof" json:"trace_ratio,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Telemetry) Reset() {
+	*x = Telemetry{}
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Telemetry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Telemetry) ProtoMessage() {}
+
+func (x *Telemetry) ProtoReflect() protoreflect.Message {
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
+func (*Telemetry) Descriptor() ([]byte, []int) {
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Telemetry) GetPrometheus() string {
+	if x != nil {
+		return x.Prometheus
+	}
+	return ""
+}
+
+func (x *Telemetry) GetTraceRatio() float64 {
+	if x != nil && x.TraceRatio != nil {
+		return *x.TraceRatio
+	}
+	return 0
+}
+
 // Callers bounds what one caller may have under way.
 type Callers struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -719,7 +784,7 @@ type Callers struct {
 
 func (x *Callers) Reset() {
 	*x = Callers{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +796,7 @@ func (x *Callers) String() string {
 func (*Callers) ProtoMessage() {}
 
 func (x *Callers) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +809,7 @@ func (x *Callers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Callers.ProtoReflect.Descriptor instead.
 func (*Callers) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{4}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Callers) GetMaxInFlight() uint32 {
@@ -781,7 +846,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +858,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +871,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{5}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Log) GetLevel() string {
@@ -837,7 +902,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +914,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +927,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{6}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Drain) GetGrace() *durationpb.Duration {
@@ -903,7 +968,7 @@ type Grpc struct {
 
 func (x *Grpc) Reset() {
 	*x = Grpc{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +980,7 @@ func (x *Grpc) String() string {
 func (*Grpc) ProtoMessage() {}
 
 func (x *Grpc) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +993,7 @@ func (x *Grpc) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grpc.ProtoReflect.Descriptor instead.
 func (*Grpc) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{7}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Grpc) GetMaxMessageBytes() uint64 {
@@ -997,7 +1062,7 @@ type Socket struct {
 
 func (x *Socket) Reset() {
 	*x = Socket{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1074,7 @@ func (x *Socket) String() string {
 func (*Socket) ProtoMessage() {}
 
 func (x *Socket) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1087,7 @@ func (x *Socket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Socket.ProtoReflect.Descriptor instead.
 func (*Socket) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{8}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Socket) GetMode() string {
@@ -1090,7 +1155,7 @@ type Upstream struct {
 
 func (x *Upstream) Reset() {
 	*x = Upstream{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1102,7 +1167,7 @@ func (x *Upstream) String() string {
 func (*Upstream) ProtoMessage() {}
 
 func (x *Upstream) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1115,7 +1180,7 @@ func (x *Upstream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upstream.ProtoReflect.Descriptor instead.
 func (*Upstream) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{9}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Upstream) GetName() string {
@@ -1250,7 +1315,7 @@ type Connections struct {
 
 func (x *Connections) Reset() {
 	*x = Connections{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1327,7 @@ func (x *Connections) String() string {
 func (*Connections) ProtoMessage() {}
 
 func (x *Connections) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1340,7 @@ func (x *Connections) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connections.ProtoReflect.Descriptor instead.
 func (*Connections) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{10}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Connections) GetWarm() uint32 {
@@ -1354,7 +1419,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1366,7 +1431,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1379,7 +1444,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{11}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Queue) GetMaxWaiting() uint32 {
@@ -1408,7 +1473,7 @@ type Pipelining struct {
 
 func (x *Pipelining) Reset() {
 	*x = Pipelining{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1485,7 @@ func (x *Pipelining) String() string {
 func (*Pipelining) ProtoMessage() {}
 
 func (x *Pipelining) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1498,7 @@ func (x *Pipelining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipelining.ProtoReflect.Descriptor instead.
 func (*Pipelining) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{12}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Pipelining) GetDepth() uint32 {
@@ -1463,7 +1528,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1475,7 +1540,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1488,7 +1553,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{13}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Timeouts) GetConnect() *durationpb.Duration {
@@ -1546,7 +1611,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1558,7 +1623,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1571,7 +1636,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{14}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Limits) GetResponseHeadBytes() uint64 {
@@ -1634,7 +1699,7 @@ type Tls struct {
 
 func (x *Tls) Reset() {
 	*x = Tls{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1646,7 +1711,7 @@ func (x *Tls) String() string {
 func (*Tls) ProtoMessage() {}
 
 func (x *Tls) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1659,7 +1724,7 @@ func (x *Tls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tls.ProtoReflect.Descriptor instead.
 func (*Tls) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{15}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Tls) GetCaFile() string {
@@ -1735,7 +1800,7 @@ type Dns struct {
 
 func (x *Dns) Reset() {
 	*x = Dns{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1812,7 @@ func (x *Dns) String() string {
 func (*Dns) ProtoMessage() {}
 
 func (x *Dns) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1825,7 @@ func (x *Dns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dns.ProtoReflect.Descriptor instead.
 func (*Dns) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{16}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Dns) GetRefresh() *durationpb.Duration {
@@ -1819,7 +1884,7 @@ type Tcp struct {
 
 func (x *Tcp) Reset() {
 	*x = Tcp{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +1896,7 @@ func (x *Tcp) String() string {
 func (*Tcp) ProtoMessage() {}
 
 func (x *Tcp) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +1909,7 @@ func (x *Tcp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tcp.ProtoReflect.Descriptor instead.
 func (*Tcp) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{17}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Tcp) GetKeepaliveIdle() *durationpb.Duration {
@@ -1904,7 +1969,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +1981,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +1994,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{18}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Retry) GetMaxAttempts() uint32 {
@@ -1981,7 +2046,7 @@ type Upkeep struct {
 
 func (x *Upkeep) Reset() {
 	*x = Upkeep{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1993,7 +2058,7 @@ func (x *Upkeep) String() string {
 func (*Upkeep) ProtoMessage() {}
 
 func (x *Upkeep) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2006,7 +2071,7 @@ func (x *Upkeep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upkeep.ProtoReflect.Descriptor instead.
 func (*Upkeep) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{19}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Upkeep) GetConnections() uint32 {
@@ -2102,7 +2167,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_LIVE\x10\x01\x12\x1a\n" +
 	"\x16EFFECT_NEW_CONNECTIONS\x10\x02\x12\x12\n" +
-	"\x0eEFFECT_RESTART\x10\x03\"\xf6\x06\n" +
+	"\x0eEFFECT_RESTART\x10\x03\"\xac\a\n" +
 	"\x06Config\x12`\n" +
 	"\x06listen\x18\x01 \x03(\tBH\xba\x99\x19D\n" +
 	">[\"unix:///run/warmpool/warmpool.sock\", \"tcp://127.0.0.1:7600\"]0\x03P\x03R\x06listen\x12I\n" +
@@ -2119,7 +2184,8 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\tupstreams\x18\t \x03(\v2\x15.warmpool.v1.UpstreamR\tupstreams\x12*\n" +
 	"\x03tls\x18\x14 \x01(\v2\x18.warmpool.v1.ListenerTlsR\x03tls\x12N\n" +
 	"\x17dangerously_unprotected\x18\x15 \x01(\tB\x15\xba\x99\x19\x11*\rserve-anybodyP\x01R\x16dangerouslyUnprotected\x12(\n" +
-	"\x05allow\x18\x16 \x03(\v2\x12.warmpool.v1.AllowR\x05allow\x12.\n" +
+	"\x05allow\x18\x16 \x03(\v2\x12.warmpool.v1.AllowR\x05allow\x124\n" +
+	"\ttelemetry\x18\x1a \x01(\v2\x16.warmpool.v1.TelemetryR\ttelemetry\x12.\n" +
 	"\acallers\x18\x17 \x01(\v2\x14.warmpool.v1.CallersR\acallers\x12\\\n" +
 	"\fwarm_timeout\x18\x18 \x01(\v2\x19.google.protobuf.DurationB\x1e\xba\x99\x19\x1a\n" +
 	"\x0310s\x1a\x021h\"\rready at onceP\x03R\vwarmTimeout\x12;\n" +
@@ -2144,7 +2210,16 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\tupstreams\x18\x05 \x03(\tB\x06\xba\x99\x19\x02P\x01R\tupstreams\x12+\n" +
 	"\acontrol\x18\x06 \x01(\tB\x11\xba\x99\x19\r*\x04read*\x03allP\x01R\acontrolB\x06\n" +
 	"\x04_uidB\x06\n" +
-	"\x04_gid\"\x8a\x02\n" +
+	"\x04_gid\"\x8a\x01\n" +
+	"\tTelemetry\x123\n" +
+	"\n" +
+	"prometheus\x18\x01 \x01(\tB\x13\xba\x99\x19\x0f\n" +
+	"\x02on*\x02on*\x03offP\x03R\n" +
+	"prometheus\x128\n" +
+	"\vtrace_ratio\x18\x02 \x01(\x01B\x12\xba\x99\x19\x0e\n" +
+	"\x040.01\x12\x010\x1a\x011P\x03H\x00R\n" +
+	"traceRatio\x88\x01\x01B\x0e\n" +
+	"\f_trace_ratio\"\x8a\x02\n" +
 	"\aCallers\x12E\n" +
 	"\rmax_in_flight\x18\x01 \x01(\rB\x1c\xba\x99\x19\x18\n" +
 	"\x010\x1a\a1000000\"\bno limitP\x01H\x00R\vmaxInFlight\x88\x01\x01\x12J\n" +
@@ -2356,7 +2431,7 @@ func file_warmpool_v1_upstream_proto_rawDescGZIP() []byte {
 }
 
 var file_warmpool_v1_upstream_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_warmpool_v1_upstream_proto_goTypes = []any{
 	(Setting_Unit)(0),                 // 0: warmpool.v1.Setting.Unit
 	(Setting_Format)(0),               // 1: warmpool.v1.Setting.Format
@@ -2365,77 +2440,79 @@ var file_warmpool_v1_upstream_proto_goTypes = []any{
 	(*Config)(nil),                    // 4: warmpool.v1.Config
 	(*ListenerTls)(nil),               // 5: warmpool.v1.ListenerTls
 	(*Allow)(nil),                     // 6: warmpool.v1.Allow
-	(*Callers)(nil),                   // 7: warmpool.v1.Callers
-	(*Log)(nil),                       // 8: warmpool.v1.Log
-	(*Drain)(nil),                     // 9: warmpool.v1.Drain
-	(*Grpc)(nil),                      // 10: warmpool.v1.Grpc
-	(*Socket)(nil),                    // 11: warmpool.v1.Socket
-	(*Upstream)(nil),                  // 12: warmpool.v1.Upstream
-	(*Connections)(nil),               // 13: warmpool.v1.Connections
-	(*Queue)(nil),                     // 14: warmpool.v1.Queue
-	(*Pipelining)(nil),                // 15: warmpool.v1.Pipelining
-	(*Timeouts)(nil),                  // 16: warmpool.v1.Timeouts
-	(*Limits)(nil),                    // 17: warmpool.v1.Limits
-	(*Tls)(nil),                       // 18: warmpool.v1.Tls
-	(*Dns)(nil),                       // 19: warmpool.v1.Dns
-	(*Tcp)(nil),                       // 20: warmpool.v1.Tcp
-	(*Retry)(nil),                     // 21: warmpool.v1.Retry
-	(*Upkeep)(nil),                    // 22: warmpool.v1.Upkeep
-	(*durationpb.Duration)(nil),       // 23: google.protobuf.Duration
-	(*descriptorpb.FieldOptions)(nil), // 24: google.protobuf.FieldOptions
+	(*Telemetry)(nil),                 // 7: warmpool.v1.Telemetry
+	(*Callers)(nil),                   // 8: warmpool.v1.Callers
+	(*Log)(nil),                       // 9: warmpool.v1.Log
+	(*Drain)(nil),                     // 10: warmpool.v1.Drain
+	(*Grpc)(nil),                      // 11: warmpool.v1.Grpc
+	(*Socket)(nil),                    // 12: warmpool.v1.Socket
+	(*Upstream)(nil),                  // 13: warmpool.v1.Upstream
+	(*Connections)(nil),               // 14: warmpool.v1.Connections
+	(*Queue)(nil),                     // 15: warmpool.v1.Queue
+	(*Pipelining)(nil),                // 16: warmpool.v1.Pipelining
+	(*Timeouts)(nil),                  // 17: warmpool.v1.Timeouts
+	(*Limits)(nil),                    // 18: warmpool.v1.Limits
+	(*Tls)(nil),                       // 19: warmpool.v1.Tls
+	(*Dns)(nil),                       // 20: warmpool.v1.Dns
+	(*Tcp)(nil),                       // 21: warmpool.v1.Tcp
+	(*Retry)(nil),                     // 22: warmpool.v1.Retry
+	(*Upkeep)(nil),                    // 23: warmpool.v1.Upkeep
+	(*durationpb.Duration)(nil),       // 24: google.protobuf.Duration
+	(*descriptorpb.FieldOptions)(nil), // 25: google.protobuf.FieldOptions
 }
 var file_warmpool_v1_upstream_proto_depIdxs = []int32{
 	1,  // 0: warmpool.v1.Setting.format:type_name -> warmpool.v1.Setting.Format
 	0,  // 1: warmpool.v1.Setting.unit:type_name -> warmpool.v1.Setting.Unit
 	2,  // 2: warmpool.v1.Setting.effect:type_name -> warmpool.v1.Setting.Effect
-	8,  // 3: warmpool.v1.Config.log:type_name -> warmpool.v1.Log
-	9,  // 4: warmpool.v1.Config.drain:type_name -> warmpool.v1.Drain
-	10, // 5: warmpool.v1.Config.grpc:type_name -> warmpool.v1.Grpc
-	11, // 6: warmpool.v1.Config.socket:type_name -> warmpool.v1.Socket
-	12, // 7: warmpool.v1.Config.upstreams:type_name -> warmpool.v1.Upstream
+	9,  // 3: warmpool.v1.Config.log:type_name -> warmpool.v1.Log
+	10, // 4: warmpool.v1.Config.drain:type_name -> warmpool.v1.Drain
+	11, // 5: warmpool.v1.Config.grpc:type_name -> warmpool.v1.Grpc
+	12, // 6: warmpool.v1.Config.socket:type_name -> warmpool.v1.Socket
+	13, // 7: warmpool.v1.Config.upstreams:type_name -> warmpool.v1.Upstream
 	5,  // 8: warmpool.v1.Config.tls:type_name -> warmpool.v1.ListenerTls
 	6,  // 9: warmpool.v1.Config.allow:type_name -> warmpool.v1.Allow
-	7,  // 10: warmpool.v1.Config.callers:type_name -> warmpool.v1.Callers
-	23, // 11: warmpool.v1.Config.warm_timeout:type_name -> google.protobuf.Duration
-	23, // 12: warmpool.v1.Callers.max_wait:type_name -> google.protobuf.Duration
-	23, // 13: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
-	23, // 14: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
-	23, // 15: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
-	23, // 16: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
-	13, // 17: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
-	14, // 18: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
-	15, // 19: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
-	16, // 20: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
-	17, // 21: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
-	18, // 22: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
-	19, // 23: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
-	20, // 24: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
-	21, // 25: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
-	22, // 26: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
-	23, // 27: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
-	23, // 28: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
-	23, // 29: warmpool.v1.Connections.peak_memory:type_name -> google.protobuf.Duration
-	23, // 30: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
-	23, // 31: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	23, // 32: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
-	23, // 33: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
-	23, // 34: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
-	23, // 35: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
-	23, // 36: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
-	23, // 37: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
-	23, // 38: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
-	23, // 39: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
-	23, // 40: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
-	23, // 41: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
-	23, // 42: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
-	23, // 43: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
-	24, // 44: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
-	3,  // 45: warmpool.v1.setting:type_name -> warmpool.v1.Setting
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	45, // [45:46] is the sub-list for extension type_name
-	44, // [44:45] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	7,  // 10: warmpool.v1.Config.telemetry:type_name -> warmpool.v1.Telemetry
+	8,  // 11: warmpool.v1.Config.callers:type_name -> warmpool.v1.Callers
+	24, // 12: warmpool.v1.Config.warm_timeout:type_name -> google.protobuf.Duration
+	24, // 13: warmpool.v1.Callers.max_wait:type_name -> google.protobuf.Duration
+	24, // 14: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
+	24, // 15: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
+	24, // 16: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
+	24, // 17: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
+	14, // 18: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
+	15, // 19: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
+	16, // 20: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
+	17, // 21: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
+	18, // 22: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
+	19, // 23: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
+	20, // 24: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
+	21, // 25: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
+	22, // 26: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
+	23, // 27: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
+	24, // 28: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
+	24, // 29: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
+	24, // 30: warmpool.v1.Connections.peak_memory:type_name -> google.protobuf.Duration
+	24, // 31: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
+	24, // 32: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	24, // 33: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
+	24, // 34: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
+	24, // 35: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
+	24, // 36: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
+	24, // 37: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
+	24, // 38: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
+	24, // 39: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
+	24, // 40: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
+	24, // 41: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
+	24, // 42: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
+	24, // 43: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
+	24, // 44: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
+	25, // 45: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
+	3,  // 46: warmpool.v1.setting:type_name -> warmpool.v1.Setting
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	46, // [46:47] is the sub-list for extension type_name
+	45, // [45:46] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_warmpool_v1_upstream_proto_init() }
@@ -2446,22 +2523,23 @@ func file_warmpool_v1_upstream_proto_init() {
 	file_warmpool_v1_upstream_proto_msgTypes[1].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[3].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[4].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[7].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[10].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[5].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[8].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[11].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[12].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[14].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[13].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[15].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[17].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[16].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[18].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[19].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warmpool_v1_upstream_proto_rawDesc), len(file_warmpool_v1_upstream_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   20,
+			NumMessages:   21,
 			NumExtensions: 1,
 			NumServices:   0,
 		},
