@@ -123,8 +123,8 @@ fuzz: ## Fuzz each target for FUZZTIME (10s)
 BENCHFLAGS ?=
 
 .PHONY: bench
-bench: ## Measure: codec and engine (BENCH selects), then warmpool beside HAProxy, against the targets (about 4 minutes)
-	go test -run '^$$' -bench '$(BENCH)' -benchmem ./pool/...
+bench: ## Measure: codec, engine and client (BENCH selects), then warmpool beside HAProxy, against the targets (about 4 minutes)
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./pool/... ./api/client
 	go run ./cmd/warmpool-bench $(BENCHFLAGS)
 
 # Flags of the lab: make lab LABFLAGS=-quick for a smoke test in less than a minute.

@@ -47,7 +47,9 @@ func beSidecar(socket string) error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	fmt.Println(upstream.URL)
+	if _, err := fmt.Fprintln(os.Stdout, upstream.URL); err != nil {
+		return err
+	}
 	return s.Serve(ctx)
 }
 

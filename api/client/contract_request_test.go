@@ -28,11 +28,11 @@ func recording(n int) (http.HandlerFunc, chan seen) {
 }
 
 // sees carries out a request and returns it as the server saw it.
-func sees(t *testing.T, open opener, make func(to *there) *http.Request) seen {
+func sees(t *testing.T, open opener, ask func(to *there) *http.Request) seen {
 	t.Helper()
 	serve, all := recording(1)
 	to := open(serve)
-	to.do(make(to))
+	to.do(ask(to))
 	s := receive(t, all, "the request at the server")
 	if s.err != nil {
 		t.Errorf("the server reading the body: %v", s.err)

@@ -17,7 +17,8 @@ import (
 const DefaultTarget = "unix:///run/warmpool/warmpool.sock"
 
 // Client sends requests through one sidecar. Many goroutines may use it, and one is
-// enough for a program.
+// enough for a program. It holds two connections to the sidecar at most, and three
+// goroutines beside gRPC's.
 type Client struct {
 	options options
 	routes  routes

@@ -60,10 +60,12 @@
 //   - Proto is always HTTP/1.1, Status has the standard text, and Header holds no
 //     fields of the connection. Close is false and TransferEncoding nil.
 //   - Of httptrace's hooks WroteHeaders, WroteRequest, Wait100Continue,
-//     Got1xxResponse and GotFirstResponseByte are called. There is no connection to
-//     tell of: [WithReceipt] tells which one the sidecar used, whether it was new,
-//     and where time went.
+//     Got100Continue, Got1xxResponse and GotFirstResponseByte are called; the two of
+//     interim responses on a Stream alone, which Got1xxResponse asks for. There is no
+//     connection to tell of: [WithReceipt] tells which one the sidecar used, whether
+//     it was new, and where time went.
 //   - Errors are a [*Failure], which says what is known of the request's delivery.
+//   - A request ends with its context; Request.Cancel is not looked at.
 //   - Proxies, CONNECT and upgrades are refused, and so are bytes in a query that
 //     must be percent-encoded.
 //
@@ -79,9 +81,9 @@
 //	transport.go  Do and RoundTrip: Session or Stream
 //	request.go    what is sent, checked
 //	wire.go       ... and encoded
-//	calls.go      a place on a session
-//	solo.go       a call that is alone reads its own reply
-//	session.go    calls that share a stream
+//	calls.go      calls that wait, and the session they go to
+//	solo.go       ... or one that is alone reads its own reply
+//	session.go    calls that share a session
 //	stream.go     one exchange on a Stream; upload.go its request's body
 //	response.go   the reply becomes an http.Response
 //	body.go       ... and its body

@@ -14,8 +14,8 @@ import (
 )
 
 // Failure is why a request has no response, or no complete one. Every error of Do,
-// RoundTrip and a response's body is one, or wraps one, but for io.EOF and what
-// http itself defines.
+// RoundTrip and a response's body is one, but for io.EOF, a Read after Close, and
+// compression that is none.
 //
 // It unwraps to context.Canceled or context.DeadlineExceeded and to the context's
 // cause where the caller's context ended the call, to io.ErrUnexpectedEOF where the

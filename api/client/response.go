@@ -2,6 +2,7 @@ package client
 
 import (
 	"io"
+	"maps"
 	"net/http"
 	"net/textproto"
 	"strconv"
@@ -184,9 +185,7 @@ func addTrailers(r *http.Response, trailer http.Header) {
 	if r.Trailer == nil {
 		r.Trailer = make(http.Header, len(trailer))
 	}
-	for name, values := range trailer {
-		r.Trailer[name] = values
-	}
+	maps.Copy(r.Trailer, trailer)
 }
 
 // setBody gives a response its body, uncompressed if compression was asked for

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/textproto"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -416,7 +417,7 @@ func (m *streamMessage) take(data mem.BufferSlice) error {
 		if p.typ != protowire.BytesType {
 			continue
 		}
-		part := p.bytes[:len(p.bytes):len(p.bytes)]
+		part := slices.Clip(p.bytes)
 		switch p.number { // of a oneof the last one counts
 		case streamResponseInterim:
 			m.interim, m.head, m.data, m.end = part, nil, nil, nil

@@ -118,7 +118,7 @@ func (u *upload) send() *Failure {
 		if n == 0 || length >= 0 && sent > length {
 			messages.Put(next.block)
 		} else if x.stream.SendMsg(dataMessage{next.block}) != nil {
-			return nil
+			return nil //nolint:nilerr // what the body's Read said is of no interest any more
 		}
 		switch {
 		case length >= 0 && sent > length, length >= 0 && sent < length && errors.Is(err, io.EOF):

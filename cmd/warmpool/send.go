@@ -209,7 +209,7 @@ func (f *sendFlags) print(out *outlet, response *http.Response, withBody bool) e
 	if f.include {
 		fmt.Fprintf(out, "%s %s\r\n", response.Proto, response.Status)
 		writeFields(out, response.Header)
-		io.WriteString(out, "\r\n") //nolint:errcheck // out remembers
+		fmt.Fprint(out, "\r\n")
 	}
 	body := io.Writer(out)
 	if !withBody {
