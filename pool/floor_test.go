@@ -3,9 +3,12 @@ package pool_test
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"sync"
@@ -375,4 +378,33 @@ func TestHandshakesAreBoundedOverAllUpstreams(t *testing.T) {
 		_ = p.Close(ended())
 		network.tasks.Wait()
 	})
+}
+
+// On real sockets, over TLS, with connections that are replaced five times a second.
+func TestTheWarmFloorStandsOnRealSockets(t *testing.T) {
+	const floor = 4
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	defer server.Close()
+	w := &watchedFloor{t: t, floor: floor, known: func(pool.Stats) bool { return true }}
+	u := openWith(t, pool.Options{Observer: w.observer()}, server.URL, func(p *pool.Policy) {
+		p.TLS.RootCAs = x509.NewCertPool()
+		p.TLS.RootCAs.AddCert(server.Certificate())
+		p.Warm, p.MaxIdleTime = floor, 200*time.Millisecond
+	})
+	w.watch(u)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := u.AwaitWarm(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for u.Stats().Closed[pool.CloseIdleTimeout] < 5*floor {
+		time.Sleep(10 * time.Millisecond)
+		if ctx.Err() != nil {
+			t.Fatalf("too little was replaced: %+v", u.Stats())
+		}
+	}
+	if res, err := u.Do(ctx, &pool.Request{Path: "/", Receipt: true}); err != nil || string(res.Body) != "ok" || !res.Receipt.Reused {
+		t.Errorf("a request on it: %+v, %v", res, err)
+	}
+	w.watch(nil)
 }

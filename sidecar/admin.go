@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+
+	"github.com/warmpool-dev/warmpool/pool"
 )
 
 // newProbeServer makes the gRPC server behind the admin listener, which serves
@@ -24,17 +26,22 @@ func newProbeServer(h *health) *grpc.Server {
 // without TLS) on the same port for the kubelet's gRPC probe.
 //
 // /livez answers 200 while the process can answer at all. /readyz answers 200,
-// or 503 with the reason in words. Neither depends on load or on an upstream: a
-// sidecar's readiness counts into its pod's.
-func newAdminServer(h *health, probes *grpc.Server, scrape http.Handler, log *slog.Logger) *http.Server {
+// or 503 with the reason in words. Neither depends on load, nor on an upstream
+// but for the wait for the warm floors at the start, which is bounded: a sidecar's
+// readiness counts into its pod's. In either case /readyz says what is missing of
+// the warm floors now.
+func newAdminServer(h *health, p *pool.Pool, probes *grpc.Server, scrape http.Handler, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		code, text := http.StatusOK, "ready"
 		if why := h.notReady(); why != "" {
-			answer(w, http.StatusServiceUnavailable, "not ready: "+why)
-			return
+			code, text = http.StatusServiceUnavailable, "not ready: "+why
 		}
-		answer(w, http.StatusOK, "ready")
+		if short := shortOf(p); short != "" {
+			text += "\nbelow the warm floor: " + short
+		}
+		answer(w, code, text)
 	})
 	if scrape != nil {
 		mux.Handle("GET /metrics", scrape)

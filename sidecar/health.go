@@ -17,9 +17,10 @@ import (
 type phase uint8
 
 const (
-	serving  phase = iota
-	leaving        // told to stop, and still taking requests for drain.keep_serving
-	draining       // takes nothing new
+	warming phase = iota // serves, while the warm floors are being established
+	serving
+	leaving  // told to stop, and still taking requests for drain.keep_serving
+	draining // takes nothing new
 )
 
 // The names that gRPC health knows beside the services'. The empty one is the
@@ -67,6 +68,8 @@ func (h *health) now() (phase, <-chan struct{}) {
 // notReady says why new work should not be sent here; empty: it should.
 func (h *health) notReady() string {
 	switch p, _ := h.now(); p {
+	case warming:
+		return "connections are being established"
 	case serving:
 		return ""
 	case leaving:

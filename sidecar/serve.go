@@ -18,7 +18,8 @@ import (
 // how long idle upstream connections may take to close.
 const settle = time.Second
 
-// Serve answers until ctx ends, then drains: readiness goes, the sidecar keeps
+// Serve answers until ctx ends, being ready once the warm floors stand or
+// warm_timeout is over; then it drains: readiness goes, the sidecar keeps
 // serving for drain.keep_serving, stops accepting, lets what runs finish for
 // drain.grace, cuts what is left, and closes the pool. It returns nil when that
 // is done, whether something was cut or not, and an error when a listener failed
@@ -26,6 +27,14 @@ const settle = time.Second
 //
 // Serve must be called once.
 func (s *Sidecar) Serve(ctx context.Context) error {
+	warmth, cooled := context.WithCancel(ctx)
+	defer cooled()
+	var warmingUp sync.WaitGroup
+	if len(s.pool.Shortfalls()) == 0 {
+		s.health.enter(serving)
+	} else {
+		warmingUp.Go(func() { s.warmUp(warmth) })
+	}
 	failed := make(chan error, len(s.listeners))
 	var accepting sync.WaitGroup
 	for _, l := range s.listeners {
@@ -47,6 +56,8 @@ func (s *Sidecar) Serve(ctx context.Context) error {
 		s.log.Error("a listener failed: stopping", "error", err)
 	}
 	unfollow()
+	cooled()
+	warmingUp.Wait()
 	s.drain()
 	accepting.Wait()
 	s.log.Info("stopped")

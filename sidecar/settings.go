@@ -30,6 +30,11 @@ func (s *settings) set(cfg *warmpoolv1.Config) {
 // grace is the longest time for what runs when something is drained.
 func (s *settings) grace() time.Duration { return s.now.Load().GetDrain().GetGrace().AsDuration() }
 
+// warmTimeout is the longest time that the start waits for the warm floors.
+func (s *settings) warmTimeout() time.Duration {
+	return s.now.Load().GetWarmTimeout().AsDuration()
+}
+
 // keepServing is for how long to go on after being told to stop.
 func (s *settings) keepServing() time.Duration {
 	return s.now.Load().GetDrain().GetKeepServing().AsDuration()

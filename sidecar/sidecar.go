@@ -97,7 +97,8 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 	}
 	ended := newRecent()
 	s.pool = pool.New(pool.Options{
-		Observer: observers{observer(log, s.dialLog), s.events.observe(), ended.observe(), s.telemetry.observer()}.one(),
+		MaxDialing: int(cfg.GetMaxDialing()),
+		Observer:   observers{observer(log, s.dialLog), s.events.observe(), ended.observe(), s.telemetry.observer()}.one(),
 	})
 	s.book = newBook(s.pool, o.ConfigDir, s.events)
 	if err := s.add(ready); err != nil {
@@ -128,7 +129,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 	if err := s.telemetry.observe(s.pool, s.http.sessions.count, s.Reloads); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
-	s.admin = newAdminServer(s.health, s.probes, s.telemetry.scrape, log)
+	s.admin = newAdminServer(s.health, s.pool, s.probes, s.telemetry.scrape, log)
 	s.announce()
 	return s, nil
 }
