@@ -58,16 +58,15 @@ type admission struct {
 	busy      map[*slot]struct{} // the active connections, where pipelining is on
 	replacing
 
-	gate        gate          // whether requests are let through
-	resumeAt    instant       // when a pause ends by itself; 0: it does not
-	draining    bool          // requests are still served, connections are not kept
-	ending      bool          // draining for good
-	refusal     Reason        // not ReasonNone: every request is refused for it
-	connected   bool          // a dial has succeeded since the upstream exists
-	failing     bool          // the newest dials failed, and none has succeeded since
-	failedSince instant       // since when failing
-	failure     *dialFailure  // the newest failure; nil after a success
-	connectTime time.Duration // what the newest dials took
+	gate        gate         // whether requests are let through
+	resumeAt    instant      // when a pause ends by itself; 0: it does not
+	draining    bool         // requests are still served, connections are not kept
+	ending      bool         // draining for good
+	refusal     Reason       // not ReasonNone: every request is refused for it
+	connected   bool         // a dial has succeeded since the upstream exists
+	failing     bool         // the newest dials failed, and none has succeeded since
+	failedSince instant      // since when failing
+	failure     *dialFailure // the newest failure; nil after a success
 
 	due    instant // no tick is needed before; 0: none at all
 	orders []order
@@ -113,7 +112,7 @@ type slot struct {
 	round     int // its endpoint's fails when it was dialed
 	cause     DialCause
 	haste     float64 // 0 to 1, by chance: how early it is replaced
-	began     instant // dialing: the dial. Active: the exchange
+	began     instant // the dial
 	connected bool    // its TCP connection stands, TLS does not
 	late      bool    // while dialing: counted in late
 	stopped   bool    // while dialing: given up for another address
@@ -282,7 +281,6 @@ func (a *admission) dialed(s *slot, now instant) *ticket {
 	}
 	took := now - s.began
 	s.endpoint.took = max(took, s.endpoint.took-s.endpoint.took/8)
-	a.connectTime = s.endpoint.took
 	s.opened, s.expires = now, a.expiry(now)
 	a.arrived(s)
 	t := a.offer(s, now)
@@ -315,7 +313,6 @@ func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
 	s.endpoint.reuse.answered(s.exchanges)
 	s.idled = 0 // it has answered: what it did before proves nothing any more
 	if s.called {
-		a.demand.served(now - s.began)
 	}
 	if s.inflight > 0 {
 		return a.follow(s, now), CloseNone
@@ -492,7 +489,7 @@ func (a *admission) begin(s *slot, t *ticket, now instant) {
 	if s.inflight > 1 {
 		return
 	}
-	s.state, s.began = slotActive, now
+	s.state = slotActive
 	a.active++
 	s.endpoint.active++
 	a.enlist(s)

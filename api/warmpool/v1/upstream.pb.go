@@ -1306,8 +1306,7 @@ type Connections struct {
 	// the floor; so a burst that returns finds them open. Not where the upstream closes unused connections within an eighth of
 	// it, which would cost many handshakes for each.
 	PeakMemory *durationpb.Duration `protobuf:"bytes,8,opt,name=peak_memory,json=peakMemory,proto3" json:"peak_memory,omitempty"`
-	// Connections are dialled ahead of demand up to this ratio of those in use: 1.1 is one more when ten are in use. Not where
-	// one in use comes free, all but surely, sooner than a dial takes.
+	// Connections are dialled ahead of demand up to this ratio of those in use: 1.1 is one more when ten are in use. 1 is none.
 	Preconnect    *float64 `protobuf:"fixed64,9,opt,name=preconnect,proto3,oneof" json:"preconnect,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
