@@ -15,6 +15,7 @@ import (
 type figures struct {
 	errs        []error
 	meter       metric.Meter
+	described   []described
 	instruments []metric.Observable
 	readers     []func(o metric.Observer, s *pool.Stats, of metric.MeasurementOption)
 }
@@ -26,12 +27,10 @@ func (m *metrics) observeFigures(p *pool.Pool, sessions func() int, reloads func
 	f.states()
 	f.counters()
 	f.ports()
-	open, err := m.meter.Int64ObservableUpDownCounter("warmpool.sessions", metric.WithUnit("{session}"), metric.WithDescription("Sessions open now."))
-	f.errs = append(f.errs, err)
-	files, err := m.meter.Int64ObservableCounter("warmpool.config.reloads", metric.WithUnit("{file}"),
-		metric.WithDescription("Configuration files read again, by what became of them."))
-	f.errs = append(f.errs, err)
-	_, err = m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+	open := f.level("warmpool.sessions", "{session}", "", "Sessions open now.")
+	files := f.count("warmpool.config.reloads", "{file}", "result", "Configuration files read again, by what became of them.")
+	m.described = append(m.described, f.described...)
+	_, err := m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(open, int64(sessions()))
 		applied, refused := reloads()
 		o.ObserveInt64(files, int64(applied), metric.WithAttributes(attribute.String("result", "applied")))
@@ -48,26 +47,29 @@ func (m *metrics) observeFigures(p *pool.Pool, sessions func() int, reloads func
 			}
 		}
 		return nil
-	}, append(f.instruments, open, files)...)
+	}, f.instruments...)
 	return errors.Join(append(f.errs, err)...)
 }
 
 // level is a number that goes up and down.
-func (f *figures) level(name, unit, description string) metric.Int64ObservableUpDownCounter {
+func (f *figures) level(name, unit, by, description string) metric.Int64ObservableUpDownCounter {
+	f.described = append(f.described, described{"gauge", name, unit, by, description})
 	i, err := f.meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	f.errs, f.instruments = append(f.errs, err), append(f.instruments, i)
 	return i
 }
 
 // count is a number that only grows.
-func (f *figures) count(name, unit, description string) metric.Int64ObservableCounter {
+func (f *figures) count(name, unit, by, description string) metric.Int64ObservableCounter {
+	f.described = append(f.described, described{"counter", name, unit, by, description})
 	i, err := f.meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
 	f.errs, f.instruments = append(f.errs, err), append(f.instruments, i)
 	return i
 }
 
 // seconds is a time that only grows.
-func (f *figures) seconds(name, description string) metric.Float64ObservableCounter {
+func (f *figures) seconds(name, by, description string) metric.Float64ObservableCounter {
+	f.described = append(f.described, described{"counter", name, "s", by, description})
 	i, err := f.meter.Float64ObservableCounter(name, metric.WithUnit("s"), metric.WithDescription(description))
 	f.errs, f.instruments = append(f.errs, err), append(f.instruments, i)
 	return i
@@ -79,12 +81,12 @@ func (f *figures) each(read func(o metric.Observer, s *pool.Stats, of metric.Mea
 
 // states are the upstream's connections and queue as they are.
 func (f *figures) states() {
-	open := f.level("http.client.open_connections", "{connection}", "Connections by state.")
-	active := f.level("http.client.active_requests", "{request}", "Requests that are on a connection.")
-	pending := f.level("warmpool.connection.pending_requests", "{request}", "Requests that wait for a connection.")
-	most := f.level("warmpool.connection.max", "{connection}", "Connections at most: connections.max.")
-	warm := f.level("warmpool.connection.warm", "{connection}", "Warm floor: connections kept with no traffic.")
-	endpoints := f.level("warmpool.endpoints", "{endpoint}", "Addresses in use.")
+	open := f.level("http.client.open_connections", "{connection}", "upstream, state", "Connections by state.")
+	active := f.level("http.client.active_requests", "{request}", "upstream", "Requests that are on a connection.")
+	pending := f.level("warmpool.connection.pending_requests", "{request}", "upstream", "Requests that wait for a connection.")
+	most := f.level("warmpool.connection.max", "{connection}", "upstream", "Connections at most: connections.max.")
+	warm := f.level("warmpool.connection.warm", "{connection}", "upstream", "Warm floor: connections kept with no traffic.")
+	endpoints := f.level("warmpool.endpoints", "{endpoint}", "upstream", "Addresses in use.")
 	f.each(func(o metric.Observer, s *pool.Stats, of metric.MeasurementOption) {
 		draining := s.Total - s.Idle - s.Active - s.Dialing
 		for state, n := range map[string]int{"idle": s.Idle, "active": s.Active, "dialing": s.Dialing, "draining": draining} {
@@ -122,13 +124,13 @@ func (f *figures) counters() {
 		{"warmpool.sent", "By", "Bytes of HTTP written, before TLS.", func(c *pool.Counters) uint64 { return uint64(c.Sent) }},
 		{"warmpool.received", "By", "Bytes of HTTP read, after TLS.", func(c *pool.Counters) uint64 { return uint64(c.Received) }},
 	} {
-		i := f.count(c.name, c.unit, c.description)
+		i := f.count(c.name, c.unit, "upstream", c.description)
 		f.each(func(o metric.Observer, s *pool.Stats, of metric.MeasurementOption) {
 			o.ObserveInt64(i, int64(c.of(&s.Counters)), of)
 		})
 	}
-	saved := f.seconds("warmpool.saved.handshake_time", "Time that the handshakes took which requests were spared.")
-	waited := f.seconds("warmpool.connection.waited", "Time that requests waited for a connection, summed.")
+	saved := f.seconds("warmpool.saved.handshake_time", "upstream", "Time that the handshakes took which requests were spared.")
+	waited := f.seconds("warmpool.connection.waited", "upstream", "Time that requests waited for a connection, summed.")
 	f.each(func(o metric.Observer, s *pool.Stats, of metric.MeasurementOption) {
 		o.ObserveFloat64(saved, s.HandshakeTimeSaved.Seconds(), of)
 		o.ObserveFloat64(waited, s.WaitTime.Seconds(), of)
@@ -139,10 +141,10 @@ func (f *figures) counters() {
 // reasons are the counters that are told apart by a reason. One that has not
 // occurred is not told.
 func (f *figures) reasons() {
-	failures := f.count("warmpool.failures", "{request}", "Requests that failed, by reason.")
-	retries := f.count("warmpool.retries", "{attempt}", "Attempts that repeated a failed one, by the reason of that.")
-	dials := f.count("warmpool.connection.dial_failures", "{connection}", "Dials that failed, by reason.")
-	closed := f.count("warmpool.connection.closed", "{connection}", "Connections that ended, by reason.")
+	failures := f.count("warmpool.failures", "{request}", "upstream, reason", "Requests that failed, by reason.")
+	retries := f.count("warmpool.retries", "{attempt}", "upstream, reason", "Attempts that repeated a failed one, by the reason of that.")
+	dials := f.count("warmpool.connection.dial_failures", "{connection}", "upstream, reason", "Dials that failed, by reason.")
+	closed := f.count("warmpool.connection.closed", "{connection}", "upstream, close reason", "Connections that ended, by reason.")
 	f.each(func(o metric.Observer, s *pool.Stats, of metric.MeasurementOption) {
 		tell := func(i metric.Int64Observable, n uint64, reason string) {
 			if n > 0 {
@@ -162,8 +164,8 @@ func (f *figures) reasons() {
 
 // ports are the local ports that connections to the upstream's endpoints take.
 func (f *figures) ports() {
-	used := f.level("warmpool.ports.used", "{port}", "Local ports taken towards an endpoint, by what takes them.")
-	left := f.level("warmpool.ports.left", "{port}", "Local ports left towards an endpoint.")
+	used := f.level("warmpool.ports.used", "{port}", "upstream, local address, peer, state", "Local ports taken towards an endpoint, by what takes them.")
+	left := f.level("warmpool.ports.left", "{port}", "upstream, local address, peer", "Local ports left towards an endpoint.")
 	f.each(func(o metric.Observer, s *pool.Stats, of metric.MeasurementOption) {
 		for _, p := range s.Ports {
 			pair := metric.WithAttributes(append(serverOf(p.Endpoint), attribute.String("network.local.address", p.Source.String()))...)

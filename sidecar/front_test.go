@@ -163,10 +163,9 @@ func ask(t *testing.T, method string, h *house, path string) probe {
 func TestTheAdminListenerAnswersProbes(t *testing.T) {
 	h := start(t)
 	for path, want := range map[string]probe{
-		"/livez":   {http.StatusOK, "ok\n"},
-		"/readyz":  {http.StatusOK, "ready\n"},
-		"/metrics": {http.StatusNotFound, "404 page not found\n"},
-		"/":        {http.StatusNotFound, "404 page not found\n"},
+		"/livez":  {http.StatusOK, "ok\n"},
+		"/readyz": {http.StatusOK, "ready\n"},
+		"/":       {http.StatusNotFound, "404 page not found\n"},
 	} {
 		if got := get(t, h, path); got != want {
 			t.Errorf("%s: %+v, want %+v", path, got, want)

@@ -33,7 +33,13 @@ type metrics struct {
 	attempts atomic.Pointer[map[attemptKind][]metric.RecordOption]
 	upstream sync.Map // name -> []metric.RecordOption
 	mu       sync.Mutex
+
+	described []described
 }
+
+// described is what the documentation says of an instrument, for the test that
+// holds it to the instruments that there are.
+type described struct{ kind, name, unit, by, description string }
 
 // attemptKind is what tells the records of attempts apart.
 type attemptKind struct {
@@ -77,16 +83,17 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 	m := &metrics{meter: meter}
 	m.attempts.Store(new(map[attemptKind][]metric.RecordOption))
 	var errs []error
-	histogram := func(name, description string, bounds []float64) metric.Float64Histogram {
+	histogram := func(name, by, description string, bounds []float64) metric.Float64Histogram {
+		m.described = append(m.described, described{"histogram", name, "s", by, description})
 		h, err := meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description), metric.WithExplicitBucketBoundaries(bounds...))
 		errs = append(errs, err)
 		return h
 	}
-	m.requestDuration = histogram("http.client.request.duration", "Duration of attempts: one HTTP request and its response on one connection.", shortTimes)
-	m.connectionDuration = histogram("http.client.connection.duration", "How long connections that ended had been established.", longTimes)
-	m.createTime = histogram("warmpool.connection.create_time", "Time to establish a connection, TCP and TLS.", shortTimes)
-	m.waitTime = histogram("warmpool.connection.wait_time", "Time that attempts waited for a connection; those that found one at once are not counted.", shortTimes)
-	m.lookupDuration = histogram("dns.lookup.duration", "Duration of name resolutions.", shortTimes)
+	m.requestDuration = histogram("http.client.request.duration", "upstream, method, status, error type, server", "Duration of attempts: one HTTP request and its response on one connection.", shortTimes)
+	m.connectionDuration = histogram("http.client.connection.duration", "upstream, close reason", "How long connections that ended had been established.", longTimes)
+	m.createTime = histogram("warmpool.connection.create_time", "upstream", "Time to establish a connection, TCP and TLS.", shortTimes)
+	m.waitTime = histogram("warmpool.connection.wait_time", "upstream", "Time that attempts waited for a connection; those that found one at once are not counted.", shortTimes)
+	m.lookupDuration = histogram("dns.lookup.duration", "upstream, error type", "Duration of name resolutions.", shortTimes)
 	return m, errors.Join(errs...)
 }
 

@@ -178,7 +178,7 @@ func (s *Sidecar) stopTelemetry() {
 	ctx, cancel := context.WithTimeout(context.Background(), settle)
 	defer cancel()
 	if err := s.telemetry.stop(ctx); err != nil {
-		s.log.Warn("the last metrics or traces were not delivered", "error", err)
+		s.log.Warn("metrics or traces were not delivered", "error", err)
 	}
 }
 

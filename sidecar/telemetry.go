@@ -10,11 +10,13 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	promclient "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc"
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
@@ -64,10 +66,32 @@ func newTelemetry(cfg *warmpoolv1.Config, version string, log *slog.Logger) (*te
 	if err != nil {
 		return nil, errors.Join(err, t.stop(ctx))
 	}
+	if exported("METRICS") || t.tracing != nil {
+		// The SDK has one place for the errors of a whole process; without this they go past the log.
+		otel.SetErrorHandler(&undelivered{log: log})
+	}
 	if t.metrics != nil || t.tracing != nil {
 		log.Info("telemetry", "prometheus", t.scrape != nil, "otlp_metrics", exported("METRICS"), "otlp_traces", t.tracing != nil)
 	}
 	return t, nil
+}
+
+// undelivered logs what could not be exported, at most a line each
+// dialLogPause: a collector that is away fails every few seconds.
+type undelivered struct {
+	log   *slog.Logger
+	mu    sync.Mutex
+	quiet time.Time // until then
+}
+
+// Handle implements otel.ErrorHandler.
+func (u *undelivered) Handle(err error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if now := time.Now(); now.After(u.quiet) {
+		u.quiet = now.Add(dialLogPause)
+		u.log.Warn("metrics or traces were not delivered", "error", err)
+	}
 }
 
 // exported reports whether OTLP takes a signal, METRICS or TRACES: when

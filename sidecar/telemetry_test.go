@@ -420,7 +420,7 @@ func TestACollectorThatIsNotThereHoldsNothingUp(t *testing.T) {
 	if took := time.Since(begun); took > patience {
 		t.Errorf("the end took %v", took)
 	}
-	if !strings.Contains(h.log.String(), "were not delivered") {
+	if !strings.Contains(h.log.String(), "metrics or traces were not delivered") {
 		t.Errorf("the log does not say that something was lost:\n%s", h.log)
 	}
 }
