@@ -99,8 +99,15 @@ meanwhile. It needs Linux, root and /dev/net/tun, and is skipped without.
 
     warmpool-lab [flags]
 
-Exit code 0: measured, or skipped. 1: it failed, or an answer was wrong. 2: bad
-usage. A target that is missed is said, and is no failure.
+Parts: new      on new connections
+       light    1 KB after idleness
+       heavy    100 KB, 1 MB and bursts after idleness
+       objects  40 of 10 KB, six ways, through warmpool
+       posts    around the moment at which the origin closes
+       uploads  1 MB among four connections, one of them with a wide window
+
+Exit code 0: measured, or skipped. 1: it failed, or warmpool failed a request.
+2: bad usage. A target that is missed is said, and is no failure.
 
 `
 
@@ -121,7 +128,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	flags := newFlags("warmpool-lab")
 	settingFlags(flags, &o.setting)
 	quick := flags.Bool("quick", false, "smoke test in less than a minute: every part once, too little to conclude anything from")
-	only := flags.String("only", "", fmt.Sprintf("measure only these `parts`, separated by commas: %s", join(sections)))
+	only := flags.String("only", "", "measure only these `parts`, separated by commas")
 	flags.StringVar(&o.json, "json", "", "write every figure to this `file`, as JSON")
 	flags.StringVar(&o.keep, "keep", "", "take the parts that are not measured now from this `file`, written by -json")
 	flags.StringVar(&o.chart, "chart", "", "draw the chart into this `file`, as SVG")
