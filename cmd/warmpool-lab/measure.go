@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os/exec"
 	"slices"
 	"strconv"
 	"time"
@@ -95,16 +94,13 @@ func (l *lab) section(ctx context.Context, s Section, r *Report) error {
 
 // with has a sidecar for slots while f runs.
 func (l *lab) with(ctx context.Context, name string, slots []Slot, f func(socket string) error) error {
-	socket, stop, err := l.sidecar(name, slots)
+	p, socket, err := l.sidecar(name, slots)
 	if err != nil {
 		return err
 	}
-	defer stop()
-	ready, cancel := context.WithTimeout(ctx, readyLimit)
-	defer cancel()
-	out, err := exec.CommandContext(ready, l.warmpool, "wait", "-s", "unix://"+socket, "--timeout", readyLimit.String()).CombinedOutput() //nolint:gosec // what is measured is the user's choice
-	if err != nil {
-		return fmt.Errorf("warmpool is not ready: %w\n%s", err, out)
+	defer l.end(p)
+	if err := l.ready(ctx, p, socket); err != nil {
+		return err
 	}
 	return f(socket)
 }

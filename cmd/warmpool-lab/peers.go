@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
 	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 )
 
@@ -179,18 +181,39 @@ func (l *lab) folder(name string) (dir, socket string, err error) {
 }
 
 // sidecar starts warmpool with upstreams for slots, and says where it listens.
-func (l *lab) sidecar(name string, slots ...[]Slot) (socket string, stop func(), err error) {
+func (l *lab) sidecar(name string, slots []Slot) (p *child.Process, socket string, err error) {
 	dir, socket, err := l.folder(name)
 	if err != nil {
-		return "", nil, err
+		return nil, "", err
 	}
 	file := filepath.Join(dir, "warmpool.yaml")
-	if err := os.WriteFile(file, l.warmpoolConfig(socket, slices.Concat(slots...)), 0o600); err != nil {
-		return "", nil, err
+	if err := os.WriteFile(file, l.warmpoolConfig(socket, slots), 0o600); err != nil {
+		return nil, "", err
 	}
-	p, err := l.start(l.near, "warmpool", l.warmpool, []string{"serve", "-c", file}, nil, false)
-	if err != nil {
-		return "", nil, err
+	p, err = l.start(l.near, "warmpool", l.warmpool, []string{"serve", "-c", file}, nil, false)
+	return p, socket, err
+}
+
+// ready waits until a sidecar is ready, or has ended.
+func (l *lab) ready(ctx context.Context, p *child.Process, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	go func() {
+		select {
+		case <-p.Exited():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	args := []string{"wait", "-s", "unix://" + socket, "--timeout", readyLimit.String()}
+	out, err := exec.CommandContext(ctx, l.warmpool, args...).CombinedOutput() //nolint:gosec // what is measured is the user's choice
+	if err == nil {
+		return nil
 	}
-	return socket, func() { l.end(p) }, nil
+	select {
+	case <-p.Exited():
+		return p.Failure()
+	default:
+		return fmt.Errorf("warmpool is not ready: %w\n%s", err, out)
+	}
 }

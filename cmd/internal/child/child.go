@@ -101,6 +101,9 @@ func closeAll(files []*os.File) {
 	}
 }
 
+// Exited is closed when the process has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
 // Close ends the process and waits until it has ended.
 func (p *Process) Close() {
 	p.stop()
@@ -108,9 +111,9 @@ func (p *Process) Close() {
 	closeAll(p.release)
 }
 
-// failure says how the process ended, with the last it wrote to its standard
+// Failure says how the process ended, with the last it wrote to its standard
 // error.
-func (p *Process) failure() error {
+func (p *Process) Failure() error {
 	how := "it ended by itself"
 	if p.err != nil {
 		how = p.err.Error()
@@ -155,7 +158,7 @@ func (p *Process) Ask(ctx context.Context, question, answer any, others ...*Proc
 		}
 		return p.Ended(ctx)
 	case o := <-ended:
-		return o.failure()
+		return o.Failure()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -165,7 +168,7 @@ func (p *Process) Ask(ctx context.Context, question, answer any, others ...*Proc
 func (p *Process) Ended(ctx context.Context) error {
 	select {
 	case <-p.exited:
-		return p.failure()
+		return p.Failure()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
