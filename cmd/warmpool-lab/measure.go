@@ -58,7 +58,8 @@ func (l *lab) testLink(ctx context.Context, r *Report) error {
 	}
 	r.SelfTest = selfTestOf(found.RoundTrips, l.rtt())
 	l.say("%s", r.SelfTest)
-	if off := r.SelfTest.Median - l.rtt(); off.Abs() > linkTolerance {
+	// What a smoke test says of time nobody concludes anything from.
+	if off := r.SelfTest.Median - l.rtt(); off.Abs() > linkTolerance && !l.plan.Quick {
 		return fmt.Errorf("the median round trip is %s, %s from what the link is set to; more than %s is too much to measure by: is the machine busy?",
 			r.SelfTest.Median, off, linkTolerance)
 	}
