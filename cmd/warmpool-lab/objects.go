@@ -56,7 +56,9 @@ func fetchAll(ctx context.Context, v *viaSidecar, s Slot) error {
 	return err
 }
 
-// objects fetches them each way, everything through warmpool.
+// objects fetches them each way, everything through warmpool. The ways that take
+// seconds go side by side; what takes a round trip or a few is not to be held up
+// by another one on the same two cores, so they come after, one by one.
 func (c *caller) objects(ctx context.Context) []ObjectsTook {
 	v, ok := c.ways[Warmpool].(*viaSidecar)
 	if !ok {
@@ -67,23 +69,40 @@ func (c *caller) objects(ctx context.Context) []ObjectsTook {
 		group sync.WaitGroup
 		all   []ObjectsTook
 	)
-	for i := range c.Plan.Objects {
-		for _, tls := range []bool{false, true} {
-			group.Go(func() {
-				for _, f := range fetchings {
-					took, err := f.fetch(ctx, v, Slot{Kind: f.kind, Origin: c.Plan.patient(tls), N: i})
-					o := ObjectsTook{Way: f.name, TLS: tls, Took: took}
-					if err != nil {
-						o.Error = err.Error()
-					}
-					mu.Lock()
-					all = append(all, o)
-					mu.Unlock()
-				}
-			})
+	fetch := func(f fetching, tls bool, round int) {
+		took, err := f.fetch(ctx, v, Slot{Kind: f.kind, Origin: c.Plan.patient(tls), N: round})
+		o := ObjectsTook{Way: f.name, TLS: tls, Took: took}
+		if err != nil {
+			o.Error = err.Error()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, o)
+	}
+	each := func(play func(tls bool, round int)) {
+		for round := range c.Plan.Objects {
+			for _, tls := range []bool{false, true} {
+				play(tls, round)
+			}
 		}
 	}
+	each(func(tls bool, round int) {
+		group.Go(func() {
+			for _, f := range fetchings {
+				if f.kind != Pipelined {
+					fetch(f, tls, round)
+				}
+			}
+		})
+	})
 	group.Wait()
+	each(func(tls bool, round int) {
+		for _, f := range fetchings {
+			if f.kind == Pipelined {
+				fetch(f, tls, round)
+			}
+		}
+	})
 	return all
 }
 

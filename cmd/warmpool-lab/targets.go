@@ -50,28 +50,7 @@ func (r *Report) targets() (all []Target) {
 			fmt.Sprintf("%.1f, no handshake waited for", burstLast),
 			"median %.2f, max %.2f (%s), %d handshakes waited for, %d bursts", s.Median, s.Max, worst.Cell, handshakes, s.Count)
 	}
-	if len(r.Cells)+len(r.Posts)+len(r.Objects)+len(r.Uploads) > 0 {
-		requests := 0
-		for _, c := range r.Cells {
-			if c.Way == Warmpool {
-				requests += c.Requests
-			}
-		}
-		for _, u := range r.Uploads {
-			requests += len(u.Took) + u.Failures
-		}
-		for _, o := range r.Objects {
-			requests += objects * (o.Count + o.Failures)
-		}
-		posts, twice := 0, 0
-		for _, p := range r.Posts {
-			if p.Way == Warmpool {
-				posts, twice = posts+p.Sent, twice+p.Twice
-			}
-		}
-		add(r.failures() == 0 && twice == 0, "failed requests, POSTs around the moment of close included", "0",
-			"%d of %d requests and %d POSTs, %d of these carried out twice", r.failures(), requests, posts, twice)
-	}
+	all = append(all, r.failureTargets()...)
 	for _, u := range r.Uploads {
 		wanted, setting := uploadKept, 0
 		if u.SlowStartAfterIdle {
@@ -90,6 +69,45 @@ func (r *Report) targets() (all []Target) {
 		}
 	}
 	return all
+}
+
+// failureTargets are that no request fails. A pool that has no floor, and has
+// never seen the origin close, is told apart: it can be caught, and what is
+// caught by a reset cannot be proven to have arrived or not.
+func (r *Report) failureTargets() (all []Target) {
+	requests := 0
+	for _, c := range r.Cells {
+		if c.Way == Warmpool {
+			requests += c.Requests
+		}
+	}
+	for _, u := range r.Uploads {
+		requests += len(u.Took) + u.Failures
+	}
+	for _, o := range r.Objects {
+		requests += objects * (o.Count + o.Failures)
+	}
+	failures, posts, twice := r.failures(), 0, 0
+	for _, p := range r.Posts {
+		switch {
+		case p.Way != Warmpool:
+		case p.Floor:
+			posts, twice = posts+p.Sent, twice+p.Twice
+		default:
+			failures -= p.Failed
+			all = append(all, Target{
+				"the same POSTs without a floor, by a pool that has never seen the origin close", "0",
+				fmt.Sprintf("%d of %d, %d carried out twice", p.Failed, p.Sent, p.Twice), p.Failed+p.Twice == 0,
+			})
+		}
+	}
+	if requests+posts == 0 {
+		return all
+	}
+	return append([]Target{{
+		"failed requests, POSTs around the moment of close included", "0",
+		fmt.Sprintf("%d of %d requests and %d POSTs, %d of these carried out twice", failures, requests, posts, twice), failures+twice == 0,
+	}}, all...)
 }
 
 // over sums up warmpool's cells that are wanted, and finds the one with the
