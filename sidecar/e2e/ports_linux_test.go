@@ -53,7 +53,7 @@ func (s *shortage) observer() pool.Observer {
 func wide(h *holding, connections int) pool.Policy {
 	p := pool.DefaultPolicy("holding", "http://"+h.addr.String())
 	p.Max, p.MaxDialing, p.MaxWait = connections, 32, 2*time.Second
-	p.Preconnect = 1 // no connection but those that are asked for
+	p.Preconnect, p.PeakMemory = 1, 0 // no connection but those that are asked for
 	return p
 }
 
