@@ -38,17 +38,23 @@ func (r *Report) targets() (all []Target) {
 			"median %.2f (worst of the cells %.2f: %s), p99 %.2f, max %.2f, %d requests", s.Median, worst.Median, worst.Cell, s.P99, s.Max, s.Count)
 	}
 	longest := r.Plan.longest()
-	if s, worst := r.over(func(c Cell) bool { return c.Shape.Burst > 1 && c.Idle == longest }); s.Count > 0 {
-		handshakes := 0
+	if s, _ := r.over(func(c Cell) bool { return c.Shape.Burst > 1 && c.Idle == longest }); s.Count > 0 {
+		handshakes, within := 0, 0
 		for _, c := range r.Cells {
-			if c.Way == Warmpool && c.Shape.Burst > 1 && c.Idle == longest {
-				handshakes += c.Handshakes
+			if c.Way != Warmpool || c.Shape.Burst == 1 || c.Idle != longest {
+				continue
+			}
+			handshakes += c.Handshakes
+			for _, took := range r.samples(c.Cell).Took {
+				if float64(took) <= burstLast*float64(r.RTT) {
+					within++
+				}
 			}
 		}
 		add(s.Max <= burstLast && handshakes == 0,
 			fmt.Sprintf("burst of %d after %s, floor of %d, last answer", r.Plan.Burst, seconds(longest), r.Plan.Burst),
 			fmt.Sprintf("%.1f, no handshake waited for", burstLast),
-			"median %.2f, max %.2f (%s), %d handshakes waited for, %d bursts", s.Median, s.Max, worst.Cell, handshakes, s.Count)
+			"%d of %d bursts within, median %.2f, max %.2f, %d handshakes waited for", within, s.Count, s.Median, s.Max, handshakes)
 	}
 	all = append(all, r.failureTargets()...)
 	for _, u := range r.Uploads {
