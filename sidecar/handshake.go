@@ -3,7 +3,6 @@ package sidecar
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -44,7 +43,7 @@ func (h *handshake) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 		return nil, nil, fmt.Errorf("a %T is no connection of a listener of the sidecar's", raw)
 	}
 	c := &connection{}
-	name := ""
+	var name string
 	conn := net.Conn(a)
 	if a.front == frontData {
 		conn = newFrontConn(a)
@@ -165,7 +164,7 @@ func (*handshake) ClientHandshake(context.Context, string, net.Conn) (net.Conn, 
 // Info implements credentials.TransportCredentials.
 func (h *handshake) Info() credentials.ProtocolInfo {
 	if h.callers.access.Load().TLS != nil {
-		return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: tls.VersionName(h.callers.access.Load().TLS.MinVersion)}
+		return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 	}
 	return credentials.ProtocolInfo{SecurityProtocol: "insecure"}
 }

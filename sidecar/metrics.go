@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"strconv"
 	"sync"
@@ -161,9 +162,7 @@ func (m *metrics) learn(key attemptKind) []metric.RecordOption {
 		return options
 	}
 	grown := make(map[attemptKind][]metric.RecordOption, len(known)+1)
-	for k, v := range known {
-		grown[k] = v
-	}
+	maps.Copy(grown, known)
 	// The key's texts are the pool's own, not a message's: they may be kept.
 	grown[key] = options
 	m.attempts.Store(&grown)

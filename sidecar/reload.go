@@ -256,7 +256,10 @@ func (r *reloader) done(why string, loaded *config.Loaded, p *plan) {
 		what  string
 		names []string
 	}{
-		{"created", p.created}, {"updated", p.updated}, {"deleted", p.deleted}, {"changed", p.changed},
+		{"created", p.created},
+		{"updated", p.updated},
+		{"deleted", p.deleted},
+		{"changed", p.changed},
 		{"pending_restart", p.pending},
 	} {
 		if len(list.names) > 0 {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -110,10 +111,8 @@ func exported(signal string) bool {
 func checkExporter(signal string, known ...string) error {
 	name := "OTEL_" + signal + "_EXPORTER"
 	value := os.Getenv(name)
-	for _, k := range append(known, "", "otlp", "none") {
-		if value == k {
-			return nil
-		}
+	if slices.Contains(append(known, "", "otlp", "none"), value) {
+		return nil
 	}
 	return fmt.Errorf("%s is %q, must be one of %s", name, value, strings.Join(append([]string{"otlp", "none"}, known...), ", "))
 }

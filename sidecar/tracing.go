@@ -151,7 +151,8 @@ func (x *tracedExchange) fields(r *pool.Request) {
 		}
 	}
 	x.field = len(fields)
-	r.Fields = append(fields, placeholder)
+	fields = append(fields, placeholder)
+	r.Fields = fields
 }
 
 // AttemptBegins implements pool.Tracer.
@@ -159,7 +160,7 @@ func (x *tracedExchange) AttemptBegins(number int, fields []h1.Field) {
 	if x.number != number {
 		x.number = number
 		ctx := trace.ContextWithSpanContext(context.Background(), x.parent)
-		_, x.span = x.tracer.Start(ctx, "HTTP", trace.WithSpanKind(trace.SpanKindClient))
+		_, x.span = x.tracer.Start(ctx, "HTTP", trace.WithSpanKind(trace.SpanKindClient)) //nolint:spancheck // AttemptEnded ends it
 	}
 	c := x.span.SpanContext()
 	id, span := c.TraceID(), c.SpanID()

@@ -22,7 +22,7 @@ func pair(t *testing.T) (near, far *net.TCPConn) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	near, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr)) //nolint:forcetypeassert // what a TCP listener has
+	near, err = net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func (p *problems) access(c *warmpoolv1.Config, dir string, files *[]File) Acces
 		}
 	}
 	for i, rule := range c.GetAllow() {
-		r := Rule{UID: rule.Uid, GID: rule.Gid, Certificate: rule.GetCertificate(), Upstreams: rule.GetUpstreams(), Control: rule.GetControl()} //nolint:protogetter // whether they are set counts
+		r := Rule{UID: rule.Uid, GID: rule.Gid, Certificate: rule.GetCertificate(), Upstreams: rule.GetUpstreams(), Control: rule.GetControl()}
 		if rule.GetTokenFile() != "" {
 			path := join(at("allow", i), "token_file")
 			token := bytes.TrimSpace(p.namedFile(rule.GetTokenFile(), dir, path, files))
@@ -131,7 +131,7 @@ func (p *problems) accessRules(c *warmpoolv1.Config) {
 // conditions counts what a caller must show to meet a rule.
 func conditions(rule *warmpoolv1.Allow) int {
 	n := 0
-	for _, asked := range []bool{rule.Uid != nil, rule.Gid != nil, rule.GetCertificate() != "", rule.GetTokenFile() != ""} { //nolint:protogetter // whether they are set counts
+	for _, asked := range []bool{rule.Uid != nil, rule.Gid != nil, rule.GetCertificate() != "", rule.GetTokenFile() != ""} {
 		if asked {
 			n++
 		}
