@@ -49,11 +49,14 @@ func (d *demand) peak(window time.Duration, now instant) int {
 // The part of admission that decides what demand asks for beyond the floor.
 
 // demanded is how many connections are to be kept for what was needed of late,
-// and what may be needed next.
+// and what may be needed next. For the former those that stand are replaced before
+// they end; what the upstream has closed is not dialed anew before a request asks.
+// An upstream that is stopped closes what is idle, and some wait for connections
+// on which no request has come yet (nginx, for client_header_timeout).
 func (a *admission) demanded(now instant) int {
 	n := 0
 	if w := a.policy.PeakMemory; w > 0 && a.lasts(w/demandSteps, now) {
-		if n = a.demand.peak(w, now); n > 0 {
+		if n = min(a.demand.peak(w, now), a.idle+a.active); n > 0 {
 			n += a.policy.Upkeep.Connections // which must not be missed
 		}
 	}

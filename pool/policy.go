@@ -24,7 +24,7 @@ type Policy struct {
 	Warm        int           // the warm floor: connections kept established with no traffic
 	Max         int           // connections at most, dialing ones included
 	MaxDialing  int           // handshakes in flight at most
-	PeakMemory  time.Duration // as many connections are kept as were needed at once within it; 0: the floor alone
+	PeakMemory  time.Duration // as many connections as were needed at once within it are replaced before they end; 0: the floor's alone
 	Preconnect  float64       // connections dialed ahead of demand, up to this ratio of the active ones; 1: none
 	MaxIdleTime time.Duration // an idle connection is used no longer than this, and replaced before if it is to be kept; 0: no limit
 	MaxLifetime time.Duration // a connection older than this is retired after its exchange, 0 to 10 % sooner by chance; 0: no limit
