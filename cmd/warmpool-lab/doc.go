@@ -40,7 +40,9 @@
 // has it. POSTs are sent from 100 ms before to 50 ms after that timer ends, each
 // on a connection of its own. Those that leave within one round trip before the
 // close arrives meet a closed connection. The origin counts those that it carries
-// out twice.
+// out twice. Without a floor, and before the pool has ever seen the origin close,
+// one that arrives in the very instant of the close is reset and reported as failed,
+// delivery unknown: a target that may be missed, no failure of the run.
 //
 // # What is fair
 //

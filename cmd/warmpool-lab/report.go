@@ -214,7 +214,8 @@ func (r *Report) conclude() {
 	r.Targets = r.targets()
 }
 
-// failures is how many requests warmpool failed.
+// failures is how many requests warmpool failed, but for POSTs without a floor by
+// a pool that has never seen the origin close: see failureTargets.
 func (r *Report) failures() (n int) {
 	for _, c := range r.Cells {
 		if c.Way == Warmpool {
@@ -225,7 +226,7 @@ func (r *Report) failures() (n int) {
 		n += o.Failures
 	}
 	for _, p := range r.Posts {
-		if p.Way == Warmpool {
+		if p.Way == Warmpool && p.Floor {
 			n += p.Failed
 		}
 	}
