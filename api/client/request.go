@@ -127,7 +127,7 @@ func (p *plan) failed(f *Failure) *Failure {
 
 // answerTime is how much earlier than the caller's deadline a sidecar's ends, at
 // most.
-const answerTime = 5 * time.Millisecond
+const answerTime = 20 * time.Millisecond
 
 // timeAllowed is how long the sidecar may take: a little less than the context, so
 // that its answer, which knows what became of the request, is here before the

@@ -33,7 +33,9 @@ func explain(f *client.Failure) error {
 	line := func(name, text string) { fmt.Fprintf(&b, "\n  %-9s %s", name, text) }
 	line("reason", reasonName(f.Reason))
 	line("delivery", deliveryText(f.Delivery))
-	line("attempts", fmt.Sprint(f.Attempts))
+	if f.Attempts > 0 || f.Delivery == warmpoolv1.Delivery_DELIVERY_NOT_SENT { // else nobody has told: the sidecar's word came too late
+		line("attempts", fmt.Sprint(f.Attempts))
+	}
 	line("status", f.Code.String())
 	if f.RetryAfter > 0 {
 		line("again in", f.RetryAfter.String())
