@@ -15,7 +15,7 @@ const (
 	exitOK          exitCode = 0
 	exitFailed      exitCode = 1  // it was tried and did not work
 	exitUsage       exitCode = 2  // the command line or the configuration is wrong; nothing was tried
-	exitUnreachable exitCode = 3  // send: no sidecar answered
+	exitUnreachable exitCode = 3  // send, health: no sidecar answered
 	exitStatus      exitCode = 22 // send --fail: the upstream answered with a status of 400 or above; curl's number for it
 )
 
@@ -23,7 +23,7 @@ const exitCodesHelp = `Exit codes:
    0  it worked; serve: stopped by SIGTERM or SIGINT
    1  it failed; send: the exchange has no response
    2  wrong command line or wrong configuration: every problem is listed
-   3  send: no sidecar answered at the socket
+   3  send, health: no sidecar answered at the socket
   22  send --fail: the response's status is 400 or above`
 
 // exitError ends the process with a code.

@@ -1,7 +1,7 @@
 // Command warmpool is the sidecar and the commands that go with it.
 //
-// Each command is a file: serve is the sidecar itself, send and wait are its
-// clients, check reads a configuration without serving it, demo shows the
+// Each command is a file: serve is the sidecar itself, send, wait and health are
+// its clients, check reads a configuration without serving it, demo shows the
 // whole on one machine. They agree on the exit codes in exit.go.
 package main
 
@@ -74,6 +74,7 @@ Use it:
 		newSendCommand(std),
 		newCheckCommand(std),
 		newWaitCommand(),
+		newHealthCommand(std),
 		newDemoCommand(std),
 		newVersionCommand(std),
 	)

@@ -247,14 +247,14 @@ func (s *sidecarProcess) send(args ...string) outcome {
 
 func TestWarmpoolAlonePrintsHelp(t *testing.T) {
 	o := warmpool(t)
-	o.expect(t, exitOK, "serve", "send", "check", "wait", "demo", "version", "completion", "Exit codes")
+	o.expect(t, exitOK, "serve", "send", "check", "wait", "health", "demo", "version", "completion", "Exit codes")
 	if o.stderr != "" {
 		t.Errorf("help must go to standard output alone, got %s", o)
 	}
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	for _, name := range []string{"serve", "send", "check", "wait", "demo", "version"} {
+	for _, name := range []string{"serve", "send", "check", "wait", "health", "demo", "version"} {
 		warmpool(t, name, "--help").expect(t, exitOK, "Usage:", "Examples:", "warmpool "+name)
 	}
 }
@@ -276,6 +276,8 @@ func TestAWrongCommandLineEndsWithTwoAndSaysWhatIsAllowed(t *testing.T) {
 		{[]string{"send", "origin", "/", "-s", "/run/warmpool.sock"}, "must be unix:///absolute/path or tcp://host:port"},
 		{[]string{"send", "origin", "/", "-s", "unix://relative"}, "must be unix:///absolute/path"},
 		{[]string{"wait", "--timeout", "-1s"}, "must not be negative"},
+		{[]string{"health", "--timeout", "0s"}, "must be positive"},
+		{[]string{"health", "--service", "warmth"}, "must be readiness or liveness"},
 		{[]string{"wait", "now"}, "unknown command"},
 		{[]string{"check"}, "accepts 1 arg(s), received 0"},
 		{[]string{"demo", "--requests", "0"}, "must be 1 to"},

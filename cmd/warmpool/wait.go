@@ -67,10 +67,6 @@ Exit codes: 0 ready, 1 not ready in time, 2 wrong command line.`,
 	return cmd
 }
 
-// readiness is the name under which the sidecar's health says whether new work
-// should be sent to it.
-const readiness = "readiness"
-
 // waitServing returns nil once the sidecar's readiness is SERVING, or what was
 // last seen of it when ctx ended before.
 //
