@@ -367,7 +367,8 @@ func TestNoMoreConnectionsAreOpenThanAllowed(t *testing.T) {
 	first := dial(t, h.Addrs().Data[0])
 	send(t, warmpoolv1.NewHttpServiceClient(first), request)
 	send(t, h.client(t), request)
-	_, err := h.client(t).Send(t.Context(), &warmpoolv1.SendRequest{Request: request})
+	third := h.client(t)
+	_, err := third.Send(t.Context(), &warmpoolv1.SendRequest{Request: request})
 	if status.Code(err) != codes.Unavailable {
 		t.Errorf("a third connection: %v", err)
 	}
@@ -379,7 +380,7 @@ func TestNoMoreConnectionsAreOpenThanAllowed(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if _, err := h.client(t).Send(ctx, &warmpoolv1.SendRequest{Request: request}, grpc.WaitForReady(true)); err != nil {
+	if _, err := third.Send(ctx, &warmpoolv1.SendRequest{Request: request}, grpc.WaitForReady(true)); err != nil {
 		t.Errorf("after one has closed: %v", err)
 	}
 }
