@@ -63,13 +63,15 @@ func (a *admission) demanded(now instant) int {
 	return max(n, a.ahead())
 }
 
-// lasts reports that connections are not known to be closed sooner, unused. What
-// demand keeps is replaced whenever its idle time ends: a server that ends it
-// very soon would see many handshakes for each connection that is used at last.
+// lasts reports that connections are not known to be closed sooner. What demand
+// keeps is replaced whenever its idle time ends: a server that ends it very soon
+// would see many handshakes for each connection that is used at last.
 func (a *admission) lasts(least time.Duration, now instant) bool {
 	for _, e := range a.endpoints {
-		if limit := e.letsUnused.learned(now); limit > 0 && limit < least {
-			return false
+		for _, limit := range []time.Duration{e.lets.learned(now), e.letsUnused.learned(now)} {
+			if limit > 0 && limit < least {
+				return false
+			}
 		}
 	}
 	return true

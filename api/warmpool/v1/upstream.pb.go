@@ -1304,7 +1304,7 @@ type Connections struct {
 	Selection string `protobuf:"bytes,7,opt,name=selection,proto3" json:"selection,omitempty"`
 	// As many connections as were in use or waited for at once within this time are replaced before they end, like those of the
 	// floor, so that a burst that returns finds them open. Unlike those, they are not dialled anew when the upstream has closed
-	// them. Not where it closes unused connections within an eighth of this time, which would cost many handshakes for each.
+	// them. Not where it closes idle connections within an eighth of this time, which would cost many handshakes for each.
 	PeakMemory *durationpb.Duration `protobuf:"bytes,8,opt,name=peak_memory,json=peakMemory,proto3" json:"peak_memory,omitempty"`
 	// Connections are dialled ahead of demand up to this ratio of those in use: 1.1 is one more when ten are in use. 1 is none.
 	Preconnect    *float64 `protobuf:"fixed64,9,opt,name=preconnect,proto3,oneof" json:"preconnect,omitempty"`
