@@ -188,6 +188,7 @@ type order struct {
 	state   *State       // refuse, when the queue was the cause
 	upkeep  UpkeepChange // tell
 	close   CloseReason  // retire
+	news    func()       // news
 }
 
 type orderKind uint8
@@ -200,6 +201,7 @@ const (
 	orderHasten // those that retire: a request waits for their place
 	orderTend   // a request that keeps windows open is to be sent
 	orderTell   // of a change in what keeps windows open
+	orderNews   // for the Observer. Never ordered here
 	orderBegin  // a request that waited has a connection that was idle
 )
 

@@ -40,7 +40,7 @@ func TestEveryExchangeIsCountedOnceByItsEnd(t *testing.T) {
 		if s.Responses != 2 || s.Failures[pool.ReasonQueueFull] != 1 || s.Failures[pool.ReasonInvalidRequest] != 1 {
 			t.Errorf("%d responses, failures %v", s.Responses, s.Failures)
 		}
-		if s.Exchanges != 3 || s.Reused != 1 || s.Stale != 1 || s.Retries != 1 || s.RetriesAfter[pool.ReasonConnectionClosed] != 1 {
+		if s.Exchanges != 3 || s.Reused != 1 || s.Stood != 1 || s.Stale != 1 || s.Retries != 1 || s.RetriesAfter[pool.ReasonConnectionClosed] != 1 {
 			t.Errorf("%d attempts, %d reused, %d stale, %d retries: %v", s.Exchanges, s.Reused, s.Stale, s.Retries, s.RetriesAfter)
 		}
 		if s.Waits != 3 || s.WaitTime != 2*time.Second+time.Millisecond { // for the two dials, and b in the queue

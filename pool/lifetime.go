@@ -148,7 +148,7 @@ func (a *admission) spent(s *slot, now instant) CloseReason {
 		return a.parting()
 	case s.condemned != CloseNone:
 		return s.condemned
-	case a.outdated(s) && a.mayGo():
+	case a.outdated(s) && a.mayGo(1):
 		return CloseReconnect
 	case a.lastExchange(s, 0):
 		return CloseMaxRequests

@@ -263,6 +263,33 @@ func (u *Upstream) Dials() []ConnectionInfo {
 	return list
 }
 
+// public is what the Observer knows of an upstream.
+type public struct {
+	gate gate
+	warm bool
+}
+
+// news adds to what is to be done, under the lock, telling the Observer of what
+// has changed.
+func (u *Upstream) news(todo []order) []order {
+	a, o := &u.mu.admission, &u.pool.options.Observer
+	if a.gate != u.mu.public.gate {
+		u.mu.public.gate = a.gate
+		if f := o.ModeChanged; f != nil && !u.mu.closed {
+			mode := u.mode()
+			todo = append(todo, order{kind: orderNews, news: func() { f(u.name, mode) }})
+		}
+	}
+	ready, floor := a.idle+a.active, a.policy.Warm
+	if warm := ready >= floor; warm != u.mu.public.warm && floor > 0 && !a.draining && !u.mu.closed {
+		u.mu.public.warm = warm
+		if f := o.WarmChanged; f != nil {
+			todo = append(todo, order{kind: orderNews, news: func() { f(u.name, ready, floor) }})
+		}
+	}
+	return todo
+}
+
 // turn lets the decisions change an upstream's mode; change reports whether it
 // could. wanted is what an error says of it.
 func (u *Upstream) turn(wanted string, change func(*admission) bool) error {

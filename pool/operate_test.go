@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,13 +91,18 @@ func TestAPauseAnswersWhenNothingIsUnderWayAndLetsRequestsWait(t *testing.T) {
 }
 
 func TestAPauseEndsByItself(t *testing.T) {
-	inMemory(t, func(p *pool.Policy) { p.MaxWait = time.Minute }, func(t *testing.T, r *rig) {
+	var told []pool.Mode
+	o := pool.Options{Observer: pool.Observer{ModeChanged: func(_ string, m pool.Mode) { told = append(told, m) }}}
+	inMemoryWith(t, o, func(p *pool.Policy) { p.MaxWait = time.Minute }, func(t *testing.T, r *rig) {
 		r.pause(t.Context(), 10*time.Second)
 		c := r.get("/a")
 		go r.accept().echo()
 		c.answered("/a")
 		c.after(10 * time.Second)
 		r.mode(pool.ModeActive)
+		if !slices.Equal(told, []pool.Mode{pool.ModePaused, pool.ModeActive}) {
+			t.Errorf("told of %v", told)
+		}
 	})
 }
 
@@ -177,6 +183,22 @@ func TestADrainThatIsResumedSaysSo(t *testing.T) {
 		peer.ok("under")
 		under.answered("under")
 		r.numbers(0, 1, 0, 0)
+	})
+}
+
+func TestTheWarmFloorIsToldWhenItIsReachedAndWhenNotAnyMore(t *testing.T) {
+	var told []int
+	o := pool.Options{Observer: pool.Observer{WarmChanged: func(_ string, ready, floor int) { told = append(told, ready, floor) }}}
+	inMemoryWith(t, o, func(p *pool.Policy) { p.Warm = 2 }, func(t *testing.T, r *rig) {
+		one := r.accept()
+		r.accept()
+		synctest.Wait()
+		_ = one.Close()
+		r.accept()
+		synctest.Wait()
+		if !slices.Equal(told, []int{2, 2, 1, 2, 2, 2}) {
+			t.Errorf("told of %v", told)
+		}
 	})
 }
 

@@ -55,6 +55,12 @@ type Observer struct {
 	Refused func(upstream string, why Reason, endpoint netip.AddrPort, err error)
 	// Retried: an attempt failed and another one follows; why is the failed one's.
 	Retried func(upstream string, why Reason, endpoint netip.AddrPort, err error)
+	// ModeChanged: the upstream was paused, resumed or drained, or a pause has ended
+	// by itself.
+	ModeChanged func(upstream string, mode Mode)
+	// WarmChanged: with ready established connections the warm floor is reached, or
+	// not any more.
+	WarmChanged func(upstream string, ready, floor int)
 	// PortsShort: most local ports towards an endpoint are taken. Told once, when
 	// it becomes so.
 	PortsShort func(upstream string, use PortUse)

@@ -9,16 +9,15 @@ import "slices"
 // Each dial that succeeds gives the old ones a credit of one, which one of them
 // spends by going: an idle one at once, an active one when it is free. So there
 // are never fewer connections than there were, and if the new ones cannot be
-// made, the old ones go on serving. With total = max there is no place for a new
-// one: then up to max_dialing old ones go on credit, and one only while dials
-// fail.
+// made, the old ones go on serving. With max of them there is no place for a new
+// one: then one old one goes on credit.
 
 // replacing counts what is left to be replaced.
 type replacing struct {
 	generation uint32 // slots of earlier ones are old
 	old        int    // idle and active ones
 	former     int    // dials in flight whose connection will be old
-	credit     int    // old ones that may go, at most all; negative: so many went before their replacement stood
+	credit     int    // old ones that may go, at most all; -1: one went before its replacement stood
 	replaced   int    // connections established in place of others, so far
 }
 
@@ -86,13 +85,10 @@ func (a *admission) left(s *slot, why CloseReason) {
 	a.credit = min(a.credit, a.old)
 }
 
-// mayGo reports whether an old connection may go now.
-func (a *admission) mayGo() bool {
-	ahead := a.policy.MaxDialing
-	if a.failing {
-		ahead = 1
-	}
-	return a.credit > 0 || a.total >= a.policy.Max && a.credit > -ahead
+// mayGo reports whether an old connection may go now. leaving is 1 for one that has
+// just been taken out of use, and is counted among those that retire.
+func (a *admission) mayGo(leaving int) bool {
+	return a.credit > 0 || a.credit == 0 && a.total-a.dialing >= a.policy.Max && a.retiring() == leaving
 }
 
 // makeWay lets idle old connections go as far as they may.
@@ -101,7 +97,7 @@ func (a *admission) makeWay() {
 		return
 	}
 	for _, e := range a.endpoints {
-		for i := 0; i < len(e.idle) && a.mayGo(); {
+		for i := 0; i < len(e.idle) && a.mayGo(0); {
 			if s := e.idle[i]; a.outdated(s) {
 				a.retire(s, CloseReconnect)
 			} else {

@@ -57,7 +57,8 @@ type Counters struct {
 	Opened         uint64                   // connections established
 	Dials          [dialCauseCount]uint64   // dials begun, by DialCause
 	Exchanges      uint64                   // attempts that ended, well or not
-	Reused         uint64                   // of these, on a connection that stood before they asked for one: handshakes saved
+	Reused         uint64                   // of these, on a connection that had carried one before
+	Stood          uint64                   // of these, on a connection that stood before they asked for one, used before or not
 	Responses      uint64                   // exchanges that ended with a response
 	Failures       [reasonCount]uint64      // exchanges that failed, refused ones included, by Reason
 	Retries        uint64                   // attempts that repeated a failed one

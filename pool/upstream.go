@@ -37,6 +37,7 @@ type Upstream struct {
 		retrying  int     // exchanges under way that are being sent again
 		timer     *time.Timer
 		waiters   []*waiter          // for a state of all this
+		public    public             // what the Observer knows of that
 		resolving context.CancelFunc // ends what keeps the endpoints up to date
 		empty     chan struct{}      // closed when the last connection is gone after closing
 	}
@@ -256,8 +257,11 @@ func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
 	u.mu.Lock()
 	if c.slot.state == slotActive && !x.upkeep { // else it was lost meanwhile, and counted then
 		u.mu.counters.Exchanges++
-		if c.opened <= x.asked {
+		if c.slot.exchanges > 0 {
 			u.mu.counters.Reused++
+		}
+		if c.opened <= x.asked {
+			u.mu.counters.Stood++
 		}
 	}
 	if x.fault == nil && !x.unexpected {
@@ -337,8 +341,11 @@ func (u *Upstream) lost(c *conn, end ending) {
 	a := &u.mu.admission
 	if c.slot.state == slotActive && !c.slot.tending { // ended with an exchange, not given back
 		u.mu.counters.Exchanges++
-		if c.slot.exchanges > 0 || c.slot.idled > 0 {
+		if c.slot.exchanges > 0 {
 			u.mu.counters.Reused++
+		}
+		if c.slot.exchanges > 0 || c.slot.idled > 0 {
+			u.mu.counters.Stood++
 		}
 	}
 	if end.pipelined && blames(why) {
@@ -423,6 +430,7 @@ func (u *Upstream) settle() []order {
 			}
 		}
 	}
+	todo = u.news(todo)
 	if u.mu.waiters != nil {
 		u.wake()
 	}
@@ -451,6 +459,8 @@ func (u *Upstream) carryOut(todo []order) {
 				o.upkeep.Upstream = u.name
 				f(o.upkeep)
 			}
+		case orderNews:
+			o.news()
 		case orderBegin:
 			u.startOn(o.slot.conn, o.ticket.exchange)
 		}

@@ -146,13 +146,13 @@ func (s *poolService) upstream(name string) (*entry, error) {
 }
 
 func unknownUpstream(p *pool.Pool, name string) error {
-	text := fmt.Sprintf("there is no upstream %q", clip(name, maxName))
+	text := "there is no such upstream"
 	if _, err := p.Upstream(name); err != nil {
 		if e, ok := errors.AsType[*pool.Error](err); ok {
-			text += ": " + e.Detail
+			text = e.Detail
 		}
 	}
-	return refused(codes.NotFound, pool.ReasonUnknownUpstream.String(), nil, "%s", text)
+	return refused(codes.NotFound, pool.ReasonUnknownUpstream.String(), nil, "upstream %q: %s", clip(name, maxName), text)
 }
 
 // page is a request for a page of a list.

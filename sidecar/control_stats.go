@@ -104,7 +104,7 @@ func upstreamStats(st *pool.Stats) *warmpoolv1.UpstreamStats {
 		Dialing: uint32(st.Dialing), Idle: uint32(st.Idle), Active: uint32(st.Active),
 		Draining: uint32(st.Total - st.Dialing - st.Idle - st.Active), Max: uint32(st.Max), Warm: uint32(st.Warm),
 		Waiting: uint32(st.Waiting), OldestWait: spent(st.OldestWait),
-		Responses: st.Responses, Failures: reasonCounts(st.Failures[:]), Attempts: st.Exchanges, Reused: st.Reused,
+		Responses: st.Responses, Failures: reasonCounts(st.Failures[:]), Attempts: st.Exchanges, Reused: st.Stood,
 		Retries: reasonCounts(st.RetriesAfter[:]), RetriesRefused: st.RetriesRefused, Stale: st.Stale, ProvenNotReceived: st.NotReceived,
 		Waits: st.Waits, WaitTime: spent(st.WaitTime),
 		Opened: st.Opened, DialFailures: reasonCounts(st.DialFailures[:]), Closed: closeReasonCounts(st.Closed[:]),

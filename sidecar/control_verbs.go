@@ -2,14 +2,50 @@ package sidecar
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 	"github.com/warmpool-dev/warmpool/pool"
 )
+
+func (s *poolService) WarmUpstream(ctx context.Context, in *warmpoolv1.WarmUpstreamRequest) (*warmpoolv1.WarmUpstreamResponse, error) {
+	var v violations
+	hold := v.duration("hold", in.GetHold(), 0, time.Millisecond)
+	if in.GetConnections() == 0 {
+		v.addf("connections", "is missing, must be 1 to connections.max")
+	}
+	e, ctx, cancel, err := s.begin(ctx, in.GetName(), v)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	if mode := e.upstream.Mode(); mode == pool.ModeDraining || mode == pool.ModeDrained {
+		return nil, stopped(ctx, &pool.ModeError{Upstream: e.name(), Mode: mode, Wanted: "be warmed"}, "")
+	}
+	s.log.Info("warming", "upstream", e.name(), "connections", in.GetConnections(), "hold", hold)
+	done, err := e.upstream.Warm(ctx, int(min(in.GetConnections(), math.MaxInt32)), hold)
+	if failure, ok := errors.AsType[*pool.Error](err); ok {
+		if failure.Reason == pool.ReasonInvalidRequest {
+			v.addf("connections", "%s", failure.Detail)
+			return nil, v.err()
+		}
+		if errors.Is(context.Cause(ctx), errDraining) {
+			return nil, stopped(ctx, err, "upstream %q", e.name())
+		}
+		return nil, refused(codeOf(failure.Reason), failure.Reason.String(), nil, "%v", failure)
+	}
+	return &warmpoolv1.WarmUpstreamResponse{
+		Ready: uint32(done.Ready), Dialed: uint32(done.Dialed), Failed: uint32(done.Failed), Took: durationpb.New(done.Took),
+		HoldUntil: timestamppb.New(done.HoldUntil),
+	}, nil
+}
 
 func (s *poolService) PauseUpstream(ctx context.Context, in *warmpoolv1.PauseUpstreamRequest) (*warmpoolv1.PauseUpstreamResponse, error) {
 	var v violations
@@ -19,7 +55,6 @@ func (s *poolService) PauseUpstream(ctx context.Context, in *warmpoolv1.PauseUps
 		return nil, err
 	}
 	defer cancel()
-	s.turned(e, "paused", lasts)
 	if err := e.upstream.Pause(ctx, lasts); err != nil {
 		return nil, stopped(ctx, err, "upstream %q is paused, but %d exchanges are still under way", e.name(), e.upstream.Stats().Active)
 	}
@@ -32,12 +67,8 @@ func (s *poolService) ResumeUpstream(ctx context.Context, in *warmpoolv1.ResumeU
 		return nil, err
 	}
 	defer cancel()
-	before := e.upstream.Mode()
 	if err := e.upstream.Resume(); err != nil {
 		return nil, stopped(ctx, err, "resuming %q", e.name())
-	}
-	if before != pool.ModeActive {
-		s.turned(e, "resumed", 0)
 	}
 	return &warmpoolv1.ResumeUpstreamResponse{Upstream: s.status(e)}, nil
 }
@@ -73,10 +104,16 @@ func (s *poolService) DrainUpstream(ctx context.Context, in *warmpoolv1.DrainUps
 		return nil, err
 	}
 	defer cancel()
-	s.turned(e, "drained", grace)
+	before := e.upstream.Mode()
 	done, err := e.upstream.Drain(ctx, grace)
 	if err != nil {
 		return nil, stopped(ctx, err, "upstream %q takes nothing new, but connections are still open", e.name())
+	}
+	if before != pool.ModeDrained {
+		s.log.Info("upstream drained", "upstream", e.name(), "closed", done.Closed, "cancelled", done.Cancelled)
+		s.events.publish(&warmpoolv1.Event{
+			Kind: warmpoolv1.EventKind_EVENT_KIND_UPSTREAM_STATE_CHANGED, Upstream: e.name(), Message: modeWord(pool.ModeDrained),
+		})
 	}
 	return &warmpoolv1.DrainUpstreamResponse{Closed: uint32(done.Closed), Cancelled: uint64(done.Cancelled)}, nil
 }
@@ -96,21 +133,4 @@ func (s *poolService) begin(ctx context.Context, name string, v violations) (*en
 	}
 	ctx, cancel := s.untilDraining(ctx)
 	return e, ctx, cancel, nil
-}
-
-// turned tells of a change of an upstream's state.
-func (s *poolService) turned(e *entry, how string, lasts time.Duration) {
-	attrs := []any{"upstream", e.name()}
-	text := how
-	if lasts > 0 {
-		attrs = append(attrs, "for", lasts)
-		text = fmt.Sprintf("%s for %s", how, lasts)
-		if how == "drained" {
-			text = fmt.Sprintf("%s within %s", how, lasts)
-		}
-	}
-	s.log.Info("upstream "+how, attrs...)
-	s.events.publish(&warmpoolv1.Event{
-		Kind: warmpoolv1.EventKind_EVENT_KIND_UPSTREAM_STATE_CHANGED, Upstream: e.name(), Message: text,
-	})
 }

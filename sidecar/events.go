@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"sync"
@@ -128,6 +129,23 @@ func (h *hub) observe() pool.Observer {
 				Kind: warmpoolv1.EventKind_EVENT_KIND_ENDPOINTS_CHANGED, Upstream: c.Upstream, Message: endpointsText(c),
 			})
 		},
+		ModeChanged: func(upstream string, mode pool.Mode) {
+			h.publish(&warmpoolv1.Event{
+				Kind: warmpoolv1.EventKind_EVENT_KIND_UPSTREAM_STATE_CHANGED, Upstream: upstream, Message: modeWord(mode),
+			})
+		},
+		WarmChanged: func(upstream string, ready, floor int) {
+			kind := warmpoolv1.EventKind_EVENT_KIND_WARM
+			if ready < floor {
+				kind = warmpoolv1.EventKind_EVENT_KIND_NOT_WARM
+			}
+			h.publish(&warmpoolv1.Event{Kind: kind, Upstream: upstream, Message: fmt.Sprintf("%d of %d connections", ready, floor)})
+		},
+		UpkeepChanged: func(c pool.UpkeepChange) {
+			h.publish(&warmpoolv1.Event{
+				Kind: warmpoolv1.EventKind_EVENT_KIND_UPKEEP, Upstream: c.Upstream, Endpoint: addressText(c.Endpoint), Message: c.Because,
+			})
+		},
 		PortsShort: func(upstream string, use pool.PortUse) {
 			h.publish(&warmpoolv1.Event{
 				Kind: warmpoolv1.EventKind_EVENT_KIND_PORTS_LOW, Upstream: upstream, Endpoint: addressText(use.Endpoint),
@@ -141,6 +159,14 @@ func (h *hub) observe() pool.Observer {
 			})
 		},
 	}
+}
+
+// modeWord is what has become of an upstream whose mode has changed.
+func modeWord(m pool.Mode) string {
+	if m == pool.ModeActive {
+		return "resumed"
+	}
+	return m.String()
 }
 
 func (h *hub) failed(kind warmpoolv1.EventKind) func(string, pool.Reason, netip.AddrPort, error) {

@@ -108,7 +108,7 @@ func (f *figures) counters() {
 	}
 	for _, c := range []counter{
 		{"warmpool.connection.opened", "{connection}", "Connections established.", func(c *pool.Counters) uint64 { return c.Opened }},
-		{"warmpool.connection.reused", "{attempt}", "Attempts on a connection that stood before they asked for one.", func(c *pool.Counters) uint64 { return c.Reused }},
+		{"warmpool.connection.reused", "{attempt}", "Attempts on a connection that stood before they asked for one.", func(c *pool.Counters) uint64 { return c.Stood }},
 		{"warmpool.connection.stale", "{attempt}", "Attempts that met a connection which the upstream had closed or was closing.", func(c *pool.Counters) uint64 { return c.Stale }},
 		{"warmpool.connection.timeouts", "{request}", "Requests that no connection came free for within queue.max_wait.", func(c *pool.Counters) uint64 { return c.Failures[pool.ReasonWaitTimeout] }},
 		{"warmpool.connection.waits", "{request}", "Requests that had to wait for a connection, and got one.", func(c *pool.Counters) uint64 { return c.Waits }},

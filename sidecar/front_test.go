@@ -88,8 +88,8 @@ func TestEachFrontServesItsOwnServicesAndNoOthers(t *testing.T) {
 		}
 	}
 	_, err := warmpoolv1.NewPoolServiceClient(control).ListUpstreams(t.Context(), &warmpoolv1.ListUpstreamsRequest{})
-	if status.Code(err) != codes.Unimplemented || strings.Contains(err.Error(), "unknown service") {
-		t.Errorf("PoolService on the control front: %v, want its own UNIMPLEMENTED", err)
+	if err != nil {
+		t.Errorf("PoolService on the control front: %v", err)
 	}
 }
 

@@ -63,6 +63,9 @@ func observer(log *slog.Logger, dials *dialLog) pool.Observer {
 			}
 			log.Log(ctx, level, "addresses changed", attrs...)
 		},
+		ModeChanged: func(upstream string, mode pool.Mode) {
+			log.Info("upstream "+modeWord(mode), "upstream", upstream)
+		},
 		PortsShort: func(upstream string, use pool.PortUse) {
 			log.Warn("local ports run short", "upstream", upstream, "source", use.Source.String(),
 				"endpoint", use.Endpoint.String(), "open", use.Open, "time_wait", use.TimeWait, "range", use.Range,

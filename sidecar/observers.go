@@ -61,6 +61,27 @@ func (all observers) one() pool.Observer {
 				}
 			}
 		},
+		ModeChanged: func(upstream string, mode pool.Mode) {
+			for i := range all {
+				if f := all[i].ModeChanged; f != nil {
+					f(upstream, mode)
+				}
+			}
+		},
+		WarmChanged: func(upstream string, ready, floor int) {
+			for i := range all {
+				if f := all[i].WarmChanged; f != nil {
+					f(upstream, ready, floor)
+				}
+			}
+		},
+		UpkeepChanged: func(c pool.UpkeepChange) {
+			for i := range all {
+				if f := all[i].UpkeepChanged; f != nil {
+					f(c)
+				}
+			}
+		},
 		PortsShort: func(upstream string, use pool.PortUse) {
 			for i := range all {
 				if f := all[i].PortsShort; f != nil {

@@ -15,7 +15,7 @@ const (
 	exitOK          exitCode = 0
 	exitFailed      exitCode = 1  // it was tried and did not work
 	exitUsage       exitCode = 2  // the command line or the configuration is wrong; nothing was tried
-	exitUnreachable exitCode = 3  // send, health: no sidecar answered
+	exitUnreachable exitCode = 3  // no sidecar answered
 	exitStatus      exitCode = 22 // send --fail: the upstream answered with a status of 400 or above; curl's number for it
 )
 
@@ -23,7 +23,7 @@ const exitCodesHelp = `Exit codes:
    0  it worked; serve: stopped by SIGTERM or SIGINT
    1  it failed; send: the exchange has no response
    2  wrong command line or wrong configuration: every problem is listed
-   3  send, health: no sidecar answered at the socket
+   3  no sidecar answered at the socket
   22  send --fail: the response's status is 400 or above`
 
 // exitError ends the process with a code.
@@ -37,6 +37,10 @@ func (e *exitError) Unwrap() error { return e.err }
 
 // usage says that the command line is wrong.
 func usage(err error) error { return &exitError{exitUsage, err} }
+
+// refusal is a value on the command line that the sidecar does not allow. What is
+// wrong with it stands in the error; how the command is written would not help.
+type refusal struct{ error }
 
 // exitCodeOf finds the code for what a command returned. An error that no
 // command typed comes from cobra's reading of the command line.

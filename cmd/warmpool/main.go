@@ -2,10 +2,12 @@
 //
 // Each command is a file: serve is the sidecar itself, send, wait and health are
 // its clients, check reads a configuration without serving it, demo shows the
-// whole on one machine. They agree on the exit codes in exit.go.
+// whole on one machine. The commands for operators share control.go. They all
+// agree on the exit codes in exit.go.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -37,7 +39,7 @@ func run(args []string, std streams) int {
 	case err == nil:
 	case concernsConfiguration(err):
 		fmt.Fprintf(std.err, "%s: the configuration is wrong:\n%s\n", command.CommandPath(), err)
-	case code == exitUsage:
+	case code == exitUsage && !errors.As(err, new(refusal)):
 		fmt.Fprintf(std.err, "%s: %s\nSee: %[1]s --help\n", command.CommandPath(), err)
 	default:
 		fmt.Fprintf(std.err, "%s: %s\n", command.CommandPath(), err)
@@ -63,6 +65,13 @@ Use it:
   warmpool wait                       # until it is ready
   warmpool send payments /v1/balance  # one request, like curl
 
+Operate it:
+  warmpool upstreams                  # what is there, and how is it?
+  warmpool stats payments --watch     # what does it do?
+  warmpool connections payments       # every connection, and why the last ones ended
+  warmpool events                     # what happens now?
+  warmpool reload --check             # what would the file change?
+
 ` + exitCodesHelp,
 		Version:       buildVersion().Version,
 		SilenceErrors: true, // printed once, by run
@@ -75,6 +84,17 @@ Use it:
 		newCheckCommand(std),
 		newWaitCommand(),
 		newHealthCommand(std),
+		newUpstreamsCommand(std),
+		newConnectionsCommand(std),
+		newStatsCommand(std),
+		newEventsCommand(std),
+		newWarmCommand(std),
+		newPauseCommand(std),
+		newResumeCommand(std),
+		newReconnectCommand(std),
+		newDrainCommand(std),
+		newReloadCommand(std),
+		newConfigCommand(std),
 		newDemoCommand(std),
 		newVersionCommand(std),
 	)

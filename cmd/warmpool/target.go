@@ -29,9 +29,13 @@ type target string
 
 // addTarget gives cmd the flag --socket, which also goes by --target, gRPC's
 // word for it.
-func addTarget(cmd *cobra.Command) *target {
-	t := target(defaultTarget)
-	if first, _, _ := strings.Cut(os.Getenv(listenVariable), ","); first != "" {
+func addTarget(cmd *cobra.Command) *target { return addTargetAt(cmd, defaultTarget, listenVariable) }
+
+// addTargetAt is addTarget with another default, and another variable of the
+// environment that says otherwise.
+func addTargetAt(cmd *cobra.Command, byDefault, variable string) *target {
+	t := target(byDefault)
+	if first, _, _ := strings.Cut(os.Getenv(variable), ","); first != "" {
 		t = target(strings.TrimSpace(first))
 	}
 	cmd.Flags().StringVarP((*string)(&t), "socket", "s", string(t), "the sidecar: unix:///path or tcp://host:port")

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+)
+
+func newEventsCommand(std streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "events [UPSTREAM...]",
+		Short: "Follow what happens: connections, failures, retries, changes",
+		Long: `Print what happens from now on, one event a line, until interrupted; of the upstreams
+named, or everything. When events come faster than they can be printed some are left
+out, and a line says how many.`,
+		Example: `  warmpool events payments
+  warmpool events --kind connection_closed,dial_failed
+  warmpool events -o json | jq 'select(.reason)'`,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	var kinds []string
+	cmd.Flags().StringSliceVar(&kinds, "kind", nil, "only of these kinds: "+strings.Join(eventKinds(), ", "))
+	return control(cmd, std, func(ctx context.Context, o *operator, args []string) error {
+		in := &warmpoolv1.WatchEventsRequest{Upstreams: args}
+		for _, name := range kinds {
+			kind, ok := warmpoolv1.EventKind_value["EVENT_KIND_"+strings.ToUpper(name)]
+			if !ok || kind == 0 {
+				return usage(fmt.Errorf("kind is %q, must be one of %s", name, strings.Join(eventKinds(), ", ")))
+			}
+			in.Kinds = append(in.Kinds, warmpoolv1.EventKind(kind))
+		}
+		stream, err := o.pool.WatchEvents(ctx, in)
+		if err != nil {
+			return err
+		}
+		for {
+			got, err := stream.Recv()
+			if err != nil {
+				return watchEnd(ctx, err)
+			}
+			if got.GetDropped() > 0 && !o.json() {
+				fmt.Fprintf(o.std.out, "(%s left out: they came faster than they could be printed)\n", counted(got.GetDropped(), "event", "events"))
+			}
+			for _, e := range got.GetEvents() {
+				if o.json() {
+					if err := o.printJSON(e); err != nil {
+						return err
+					}
+					continue
+				}
+				fmt.Fprintln(o.std.out, eventText(e))
+			}
+		}
+	})
+}
+
+func eventKinds() []string {
+	var names []string
+	for n := int32(1); ; n++ {
+		name, ok := warmpoolv1.EventKind_name[n]
+		if !ok {
+			return names
+		}
+		names = append(names, strings.ToLower(strings.TrimPrefix(name, "EVENT_KIND_")))
+	}
+}
+
+// eventText is an event in a line: when, what, where, why.
+func eventText(e *warmpoolv1.Event) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s  %-22s", e.GetTime().AsTime().Local().Format("15:04:05.000"), word(e.GetKind(), "EVENT_KIND_"))
+	add := func(text string) {
+		if text != "" {
+			b.WriteString("  " + text)
+		}
+	}
+	add(e.GetUpstream())
+	add(e.GetEndpoint())
+	if e.GetConnectionId() > 0 {
+		add(fmt.Sprintf("connection %d", e.GetConnectionId()))
+	}
+	if e.GetReason() != 0 {
+		add(reasonName(e.GetReason()))
+	}
+	if e.GetCloseReason() != 0 {
+		add(strings.TrimPrefix(e.GetCloseReason().String(), "CLOSE_REASON_"))
+	}
+	add(e.GetMessage())
+	return b.String()
+}
