@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -141,13 +142,13 @@ func (b *book) add(p *prepared, source warmpoolv1.UpstreamSource) (*entry, error
 }
 
 // change gives an upstream another policy. changing is held.
-func (b *book) change(e *entry, p *prepared, source warmpoolv1.UpstreamSource, filed *warmpoolv1.Upstream) (*entry, []config.Change, error) {
+func (b *book) change(e *entry, p *prepared, source warmpoolv1.UpstreamSource, filed *warmpoolv1.Upstream) (*entry, error) {
 	changed := config.Changes(e.config, p.config)
 	next := *e
 	next.source, next.filed = source, filed
 	if len(changed) > 0 || !slices.Equal(e.files, p.files) {
 		if err := e.upstream.Update(p.policy); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		next.config, next.files, next.etag, next.updated = p.config, p.files, etagOf(p.config), time.Now()
 		b.events.publish(&warmpoolv1.Event{
@@ -155,21 +156,14 @@ func (b *book) change(e *entry, p *prepared, source warmpoolv1.UpstreamSource, f
 		})
 	}
 	b.put(&next)
-	return &next, changed, nil
+	return &next, nil
 }
 
 func changesText(changed []config.Change) string {
-	text := "changed: "
-	for i, c := range changed {
-		if i > 0 {
-			text += ", "
-		}
-		text += c.Path
-	}
 	if len(changed) == 0 {
-		text += "the files that tls names"
+		return "changed: the files that tls names"
 	}
-	return text
+	return "changed: " + strings.Join(paths(changed), ", ")
 }
 
 // remove takes an upstream out. What runs on it may finish until ctx ends; wait

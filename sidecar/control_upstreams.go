@@ -101,7 +101,7 @@ func (s *poolService) UpdateUpstream(_ context.Context, in *warmpoolv1.UpdateUps
 		out.Upstream = wouldBe(&would)
 		return out, nil
 	}
-	e, _, err = s.book.change(e, p, source, e.filed)
+	e, err = s.book.change(e, p, source, e.filed)
 	if err != nil {
 		return nil, refused(codes.Unavailable, pool.ReasonDraining.String(), nil, "%v", err)
 	}
@@ -129,10 +129,10 @@ func (s *poolService) DeleteUpstream(ctx context.Context, in *warmpoolv1.DeleteU
 	s.book.changing.Unlock()
 	s.log.Info("upstream deleted", "upstream", e.name(), "grace", grace)
 
-	// The deletion goes on whatever becomes of the call.
 	cut := make(chan int, 1)
+	whatever := context.WithoutCancel(ctx) // the deletion goes on, be the caller there or not
 	go func() {
-		within, cancel := context.WithTimeout(context.Background(), grace)
+		within, cancel := context.WithTimeout(whatever, grace)
 		defer cancel()
 		n := wait(within)
 		s.forget(e.name())

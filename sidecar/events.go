@@ -207,7 +207,8 @@ func (r *recent) observe() pool.Observer {
 	return pool.Observer{ConnectionClosed: func(c pool.ConnectionInfo, why pool.CloseReason) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		list := append(r.mu.ended[c.Upstream], ended{c, why, timestamppb.Now()})
+		list := r.mu.ended[c.Upstream]
+		list = append(list, ended{c, why, timestamppb.Now()})
 		if len(list) > recentConnections {
 			list = slices.Delete(list, 0, len(list)-recentConnections)
 		}

@@ -208,7 +208,7 @@ func (r *reloader) apply(why string, loaded *config.Loaded, p *plan) error {
 		note(err)
 	}
 	for _, u := range p.updates {
-		_, _, err := r.book.change(u.entry, u.ready, u.source, u.filed)
+		_, err := r.book.change(u.entry, u.ready, u.source, u.filed)
 		note(err)
 	}
 	next := proto.CloneOf(r.settings.now.Load())

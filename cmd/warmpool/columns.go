@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // columns is a table for people: a head, lines, each column as wide as it must be.
@@ -85,6 +87,11 @@ func whole(d time.Duration) string {
 		text = strings.TrimSuffix(text, "0m")
 	}
 	return text
+}
+
+// clock writes a time of day, as the clock on the wall shows it.
+func clock(t *timestamppb.Timestamp) string {
+	return t.AsTime().Local().Format("15:04:05.000") //nolint:gosmopolitan // a person compares it with the clock
 }
 
 // size writes a number of bytes.

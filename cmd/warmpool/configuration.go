@@ -42,8 +42,11 @@ sidecar does the same by itself when the file changes, and on SIGHUP.`,
 			what  string
 			names []string
 		}{
-			{"upstreams created", done.GetCreated()}, {"upstreams updated", done.GetUpdated()}, {"upstreams deleted", done.GetDeleted()},
-			{"settings changed", done.GetChanged()}, {"after a restart", done.GetPendingRestart()},
+			{"upstreams created", done.GetCreated()},
+			{"upstreams updated", done.GetUpdated()},
+			{"upstreams deleted", done.GetDeleted()},
+			{"settings changed", done.GetChanged()},
+			{"after a restart", done.GetPendingRestart()},
 		} {
 			if len(list.names) > 0 {
 				fmt.Fprintf(o.std.out, "  %-17s  %s\n", list.what, strings.Join(list.names, ", "))

@@ -111,7 +111,7 @@ func endText(c *warmpoolv1.Connection) string {
 	}
 	text := strings.TrimPrefix(c.GetCloseReason().String(), "CLOSE_REASON_")
 	if c.GetCloseTime() != nil {
-		text = c.GetCloseTime().AsTime().Local().Format("15:04:05") + " " + text
+		text = clock(c.GetCloseTime()) + " " + text
 	}
 	if detail := c.GetCloseDetail(); detail != "" {
 		text += ": " + detail

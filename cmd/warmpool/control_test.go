@@ -47,8 +47,10 @@ func TestAnOperatorSeesAndChangesEverything(t *testing.T) {
 
 	var stats struct {
 		Stats struct {
-			Upstreams []struct{ Name, Responses string }
-		}
+			Upstreams []struct {
+				Responses string `json:"responses"`
+			} `json:"upstreams"`
+		} `json:"stats"`
 	}
 	if err := json.Unmarshal([]byte(o.does(t, "stats", "-o", "json").stdout), &stats); err != nil || len(stats.Stats.Upstreams) != 1 || stats.Stats.Upstreams[0].Responses != "1" {
 		t.Errorf("stats as JSON: %+v, %v", stats, err)

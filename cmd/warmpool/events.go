@@ -72,7 +72,7 @@ func eventKinds() []string {
 // eventText is an event in a line: when, what, where, why.
 func eventText(e *warmpoolv1.Event) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s  %-22s", e.GetTime().AsTime().Local().Format("15:04:05.000"), word(e.GetKind(), "EVENT_KIND_"))
+	fmt.Fprintf(&b, "%s  %-22s", clock(e.GetTime()), word(e.GetKind(), "EVENT_KIND_"))
 	add := func(text string) {
 		if text != "" {
 			b.WriteString("  " + text)

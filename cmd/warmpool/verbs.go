@@ -28,7 +28,7 @@ are ready.`,
 	return control(cmd, std, func(ctx context.Context, o *operator, args []string) error {
 		n, err := strconv.ParseUint(args[1], 10, 32)
 		if err != nil {
-			return usage(fmt.Errorf("N is %q, must be a number of connections", args[1]))
+			return usage(fmt.Errorf("%q must be a number of connections", args[1]))
 		}
 		done, err := o.pool.WarmUpstream(ctx, &warmpoolv1.WarmUpstreamRequest{Name: args[0], Connections: uint32(n), Hold: optional(cmd, "hold", hold)})
 		if err != nil {
@@ -39,7 +39,7 @@ are ready.`,
 			text += fmt.Sprintf("; %s failed", counted(done.GetFailed(), "dial", "dials"))
 		}
 		if until := done.GetHoldUntil(); until != nil {
-			text += "; held until " + until.AsTime().Local().Format("15:04:05")
+			text += "; held until " + clock(until)
 		}
 		return o.say(done, "%s", text)
 	})

@@ -15,33 +15,24 @@ import (
 )
 
 func TestWhatYAMLWritesIsReadBackTheSame(t *testing.T) {
-	for _, name := range []string{"minimal", "full"} {
-		source, err := filepath.Glob("../../deploy/examples/*" + name + "*")
-		if err != nil || len(source) == 0 {
-			source, _ = filepath.Glob("../../deploy/examples/*.yaml")
-		}
-		for _, file := range source {
-			first, err := config.Load(config.Source{File: file})
-			if err != nil {
-				t.Logf("%s names files that are not here: %v", file, err)
-				continue
-			}
-			text, err := config.YAML(first.Config)
-			if err != nil {
-				t.Fatal(err)
-			}
-			again := filepath.Join(t.TempDir(), "again.yaml")
-			if err := os.WriteFile(again, text, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			second, err := config.Load(config.Source{File: again})
-			if err != nil {
-				t.Fatalf("%v\n%s", err, text)
-			}
-			if !proto.Equal(first.Config, second.Config) {
-				t.Errorf("%s: %v\nwas written as\n%s\nand read as %v", file, first.Config, text, second.Config)
-			}
-		}
+	first, err := config.Load(config.Source{File: "../../deploy/examples/minimal.yaml"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := filepath.Join(t.TempDir(), "again.yaml")
+	text, err := config.YAML(first.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(again, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	second, err := config.Load(config.Source{File: again})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if !proto.Equal(first.Config, second.Config) {
+		t.Errorf("%v\nwas written as\n%s\nand read as %v", first.Config, text, second.Config)
 	}
 	u := &warmpoolv1.Upstream{
 		Name: "u", Url: "https://u.test:8443", Endpoints: []string{"10.0.0.1:80", "[::1]:80"},
@@ -50,7 +41,7 @@ func TestWhatYAMLWritesIsReadBackTheSame(t *testing.T) {
 		Retry:       &warmpoolv1.Retry{Budget: new(0.25)},
 		Tls:         &warmpoolv1.Tls{MinVersion: "1.3"},
 	}
-	text, err := config.YAML(u)
+	text, err = config.YAML(u)
 	if err != nil {
 		t.Fatal(err)
 	}
