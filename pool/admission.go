@@ -298,6 +298,9 @@ func (a *admission) dialFailed(s *slot, f *dialFailure, now instant) {
 	a.failed(f, now)
 	a.unreached(s.endpoint, f, now)
 	a.penalise(s, now)
+	if f.reason == ReasonDialRefused && s.endpoint.fails >= letGoAfter {
+		a.letGo(s.endpoint, len(s.endpoint.idle))
+	}
 	a.refuseHopeless(now)
 	a.pump(now)
 }
@@ -314,8 +317,6 @@ func (a *admission) freed(s *slot, now instant) (*ticket, CloseReason) {
 	s.inflight--
 	s.endpoint.reuse.answered(s.exchanges)
 	s.idled = 0 // it has answered: what it did before proves nothing any more
-	if s.called {
-	}
 	if s.inflight > 0 {
 		return a.follow(s, now), CloseNone
 	}

@@ -138,9 +138,9 @@ func (e *told) forget(s *slot) {
 // siblings, the connections to the same endpoint, for which the way is the same
 // unless something is wrong with it; where all are bad none stands out.
 const (
-	outlierFactor = 2                // times the siblings' median
-	outlierRTT    = time.Millisecond // a round trip must be longer by this much at least
-	outlierLosses = 0.02             // and a share of segments sent again higher by this much
+	outlierFactor = 2                    // times the siblings' median
+	outlierRTT    = 5 * time.Millisecond // a round trip must be longer by this much at least: less is a machine that is busy
+	outlierLosses = 0.02                 // and a share of segments sent again higher by this much
 	judgedEvery   = time.Second
 	judgedMost    = 65 // siblings of which the median is taken
 )

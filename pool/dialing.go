@@ -179,6 +179,24 @@ func (a *admission) penalise(s *slot, now instant) {
 	}
 }
 
+// letGoAfter is how many rounds of dials in a row must have been refused: fewer may
+// be a moment's overload.
+const letGoAfter = 3
+
+// letGo closes up to most of e's connections that have never carried a request,
+// because e closes idle ones or refuses new ones: its server may be about to end.
+// One that ends in good order closes idle connections and finishes requests, but
+// may wait for the first request of a connection as long as for a slow client's
+// (nginx: a minute), and only then makes room for its successor.
+func (a *admission) letGo(e *endpoint, most int) {
+	for _, s := range slices.Clone(e.idle) {
+		if s.exchanges == 0 && most > 0 {
+			a.retire(s, CloseEndpointGone)
+			most--
+		}
+	}
+}
+
 // failed takes note of why there is no new connection.
 func (a *admission) failed(f *dialFailure, now instant) {
 	a.failure = f

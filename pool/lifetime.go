@@ -64,6 +64,9 @@ func (a *admission) metClose(s *slot, why CloseReason, now instant) {
 		return // an address that serves nobody: that is not a matter of time
 	case (s.state == slotIdle || s.state == slotWatched) && endsIdle(why, s.exchanges == 0):
 		s.lets().closed(now-s.idleSince, now)
+		if s.exchanges > 0 {
+			a.letGo(e, a.idle+a.active-a.policy.Warm)
+		}
 	case s.state == slotActive && s.idled > 0 && (why == CloseConnectionClosed || why == CloseConnectionReset || why == ClosePeerClosedIdle):
 		s.lets().closed(s.idled, now)
 	default:

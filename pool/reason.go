@@ -87,7 +87,7 @@ const (
 	CloseIdleLimit                     // idle for as long as the server is known or has said to allow
 	CloseMaxLifetime                   // older than the policy's max_lifetime
 	CloseMaxRequests                   // carried as many exchanges as the policy or the server allows
-	CloseEndpointGone                  // its address is no longer one of the upstream's
+	CloseEndpointGone                  // its address is no longer one of the upstream's, or refuses new connections
 	CloseSurplus                       // gave its place to a connection that was needed more
 	CloseUpgraded                      // the peer switched protocols
 	CloseReconnect                     // all connections of the upstream are replaced

@@ -314,7 +314,7 @@ const (
 	CloseReason_CLOSE_REASON_MAX_LIFETIME CloseReason = 21
 	// Carried connections.max_requests exchanges, or as many as the upstream announced.
 	CloseReason_CLOSE_REASON_MAX_REQUESTS CloseReason = 22
-	// Its endpoint is no longer an address of the upstream.
+	// Its endpoint is no longer an address of the upstream, or refuses new connections while this one was never used.
 	CloseReason_CLOSE_REASON_ENDPOINT_GONE CloseReason = 23
 	// More connections were open than are needed or allowed.
 	CloseReason_CLOSE_REASON_SURPLUS CloseReason = 24
