@@ -82,7 +82,7 @@ type TCPPolicy struct {
 	KeepAliveInterval time.Duration // between two probes
 	KeepAliveCount    int           // unanswered probes that end the connection
 	SourceAddresses   []netip.Addr  // local addresses to dial from, in turn; each has a range of local ports of its own. Empty: the system's choice
-	Congestion        string        // congestion control by the kernel's name (TCP_CONGESTION, Linux); empty: the system's
+	Congestion        string        // congestion control by the kernel's name (TCP_CONGESTION, Linux); empty, or not allowed by the system: its own
 	UserTimeout       time.Duration // unacknowledged data older than this ends the connection (TCP_USER_TIMEOUT, Linux); 0: the system's default
 }
 

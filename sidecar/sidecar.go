@@ -229,6 +229,10 @@ func (s *Sidecar) announce() {
 			"max_waiting", p.MaxWaiting, "max_wait", p.MaxWait, "max_idle_time", p.MaxIdleTime,
 			"max_lifetime", p.MaxLifetime, "buffered_body_bytes", p.MaxBufferedBody)
 	}
+	if k := pool.LookAtKernel(); k.Known && len(policies) > 0 {
+		s.log.Info("idle connections", "tcp_slow_start_after_idle", k.SlowStartAfterIdle, "tcp_congestion_control", k.Congestion,
+			"means", IdleWindows(k))
+	}
 	for _, l := range s.listeners {
 		s.log.Info("listening", "front", string(l.front), "address", l.address)
 		if l.front != frontAdmin && config.BeyondLoopback(l.address) && s.settings.now.Load().GetDangerouslyUnprotected() != "" {

@@ -2,11 +2,14 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/warmpool-dev/warmpool/pool"
+	"github.com/warmpool-dev/warmpool/sidecar"
 	"github.com/warmpool-dev/warmpool/sidecar/config"
 )
 
@@ -16,7 +19,8 @@ func newCheckCommand(std streams) *cobra.Command {
 		Short: "Check a configuration file without serving it",
 		Long: `Read FILE and this environment's ` + environmentPrefix + `* variables exactly as serve would,
 certificates included, and print every problem, or a short list of the
-upstreams when there is none. Nothing is listened on and nothing is dialled.
+upstreams when there is none, and what this system does to idle connections.
+Nothing is listened on and nothing is dialled.
 
 Exit codes: 0 it is right, 2 it is not.`,
 		Example: `  warmpool check warmpool.yaml`,
@@ -40,7 +44,24 @@ Exit codes: 0 it is right, 2 it is not.`,
 			if len(loaded.Config.GetUpstreams()) == 0 {
 				fmt.Fprintln(table, "(none)")
 			}
-			return table.Flush()
+			if err := table.Flush(); err != nil {
+				return err
+			}
+			printKernel(std.out, pool.LookAtKernel())
+			return nil
 		}),
 	}
+}
+
+// printKernel writes what k says of this system, which need not be the one that
+// serves.
+func printKernel(w io.Writer, k pool.Kernel) {
+	if !k.Known {
+		return
+	}
+	onOff := "0"
+	if k.SlowStartAfterIdle {
+		onOff = "1"
+	}
+	fmt.Fprintf(w, "\nOn this system (tcp_slow_start_after_idle=%s, tcp_congestion_control=%s) %s.\n", onOff, k.Congestion, sidecar.IdleWindows(k))
 }

@@ -419,6 +419,7 @@ func TestWarnings(t *testing.T) {
 		upstream("tls: {dangerously_skip_verification: accept-any-certificate}"): "upstreams[0] (payments).tls.dangerously_skip_verification: any certificate is accepted",
 		upstream("limits: {buffered_body_bytes: 8MiB}"):                          "upstreams[0] (payments).limits.buffered_body_bytes is 8MiB, but requests are bounded by grpc.max_message_bytes, which is 5MiB",
 		upstream("upkeep: {connections: 1, interval: 250ms}"):                    "upstreams[0] (payments).upkeep.interval is 250ms: that buys something only where the retransmission timeout is longer",
+		upstream("tcp: {congestion: nosuch}"):                                    "upstreams[0] (payments).tcp.congestion: ",
 		upstream("upkeep: {interval: 250ms}"):                                    "",
 		"control: ['off']":                                                       "there are no upstreams",
 	} {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+	"github.com/warmpool-dev/warmpool/pool"
 )
 
 // rulef adds a problem that only several settings together have, unless one of
@@ -146,6 +147,11 @@ func warnings(c *warmpoolv1.Config) []string {
 		if u.GetTls().GetDangerouslySkipVerification() != "" {
 			warn("%stls.dangerously_skip_verification: any certificate is accepted, so that anyone on the way can read and change everything",
 				path)
+		}
+		if name := u.GetTcp().GetCongestion(); name != "" {
+			if err := pool.CheckCongestion(name); err != nil {
+				warn("%stcp.congestion: %v; until then the system's own is used", path, err)
+			}
 		}
 		if k := u.GetUpkeep(); k.GetConnections() > 0 && k.GetInterval().AsDuration() >= leastTimeout {
 			warn("%supkeep.interval is %s: that buys something only where the retransmission timeout is longer, which is the round trip and %s on Linux; where it is not, nothing will be sent",

@@ -1875,7 +1875,8 @@ type Tcp struct {
 	UserTimeout *durationpb.Duration `protobuf:"bytes,4,opt,name=user_timeout,json=userTimeout,proto3" json:"user_timeout,omitempty"`
 	// Local addresses to dial from, used in turn: each adds a range of local ports. Empty: the system's choice.
 	SourceAddresses []string `protobuf:"bytes,5,rep,name=source_addresses,json=sourceAddresses,proto3" json:"source_addresses,omitempty"`
-	// Congestion control of the sockets by its kernel name, such as "bbr" (Linux only). Empty: the system's.
+	// Congestion control of the sockets by its kernel name, such as "bbr" (Linux only). Empty: the system's, and so it is,
+	// with a warning at each load, where the system does not allow the one that is given.
 	Congestion    string `protobuf:"bytes,6,opt,name=congestion,proto3" json:"congestion,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
