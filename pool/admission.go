@@ -180,15 +180,16 @@ type dialFailure struct {
 // order is something the driver must do, outside the lock.
 type order struct {
 	kind    orderKind
-	slot    *slot        // dial, retire, begin, tend, tell
-	ticket  *ticket      // refuse, begin
-	at      instant      // begin, tend: now
-	reason  Reason       // refuse
-	failure *dialFailure // refuse, when dialing failed
-	state   *State       // refuse, when the queue was the cause
-	upkeep  UpkeepChange // tell
-	close   CloseReason  // retire
-	news    func()       // news
+	slot    *slot         // dial, retire, begin, tend, tell
+	ticket  *ticket       // refuse, begin
+	at      instant       // begin, tend: now
+	reason  Reason        // refuse
+	failure *dialFailure  // refuse, when dialing failed
+	state   *State        // refuse, when the queue was the cause
+	upkeep  UpkeepChange  // tell
+	keep    *UpkeepPolicy // tend
+	close   CloseReason   // retire
+	news    func()        // news
 }
 
 type orderKind uint8

@@ -43,7 +43,7 @@ func (x *Exchange) attemptBegins() {
 // attemptEnded tells who wants to know that the attempt is over.
 func (x *Exchange) attemptEnded() {
 	told := x.upstream.pool.options.Observer.AttemptEnded
-	if told == nil && x.tracer == nil {
+	if told == nil && x.tracer == nil || x.upkeep {
 		return
 	}
 	o := &x.conn.slot.target.origin

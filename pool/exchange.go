@@ -291,7 +291,7 @@ func (x *Exchange) complete() {
 		} else {
 			x.attemptEnded()
 			lost := f.Reason == ReasonConnectionClosed || f.Reason == ReasonConnectionReset || f.Reason == ReasonWriteFailed
-			if stale := lost && x.conn != nil && x.conn.opened <= x.asked; stale || f.Delivery == DeliveryNotReceived {
+			if stale := lost && x.conn != nil && x.conn.opened <= x.asked; (stale || f.Delivery == DeliveryNotReceived) && !x.upkeep {
 				x.upstream.missed(f, stale)
 			}
 		}

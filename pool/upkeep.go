@@ -92,7 +92,7 @@ func (a *admission) tend(now instant) {
 			s.tending = true
 			a.tending++
 			a.begin(s, &ticket{upkeep: true, pipelinable: true}, now)
-			a.orders = append(a.orders, order{kind: orderTend, slot: s, at: now})
+			a.orders = append(a.orders, order{kind: orderTend, slot: s, at: now, keep: &a.policy.Upkeep})
 		}
 	}
 }
@@ -186,14 +186,14 @@ type UpkeepChange struct {
 
 // tendTo sends a request that keeps windows open on s, which was made active for
 // it.
-func (u *Upstream) tendTo(s *slot, now instant) {
+func (u *Upstream) tendTo(s *slot, keep *UpkeepPolicy, now instant) {
 	x := &Exchange{}
-	keep := &u.policy().Upkeep
 	req := &Request{Method: keep.Method, Path: keep.Path, Timeout: upkeepPatience}
 	if failure := x.prepare(u, req, discard{}); failure != nil {
 		panic("pool: a request of upkeep cannot be sent, though its policy was found valid: " + failure.Error())
 	}
 	x.upkeep, x.bodyLimit = true, upkeepMost
+	x.counted = true // among its own kind
 	u.mu.Lock()
 	u.give(x, s, now)
 	u.mu.Unlock()

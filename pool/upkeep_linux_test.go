@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,7 +85,10 @@ func grow(t *testing.T, u *pool.Upstream, tiny <-chan string) (grown, kept strin
 }
 
 func TestARequestOftenEnoughKeepsAWindowOpen(t *testing.T) {
-	u, tiny := keeping(t, pool.Options{}, func(http.ResponseWriter, *http.Request) {})
+	var attempts atomic.Int64
+	u, tiny := keeping(t, pool.Options{Observer: pool.Observer{
+		AttemptEnded: func(pool.AttemptEnd) { attempts.Add(1) },
+	}}, func(http.ResponseWriter, *http.Request) {})
 	grown, kept, asked := grow(t, u, tiny)
 	for range 3 {
 		if kept != grown {
@@ -96,8 +100,9 @@ func TestARequestOftenEnoughKeepsAWindowOpen(t *testing.T) {
 	if stats.UpkeepRequests < 4 || stats.UpkeepBytes <= 0 || stats.UpkeepRefused != 0 {
 		t.Errorf("%d requests, %d bytes, refused %d times", stats.UpkeepRequests, stats.UpkeepBytes, stats.UpkeepRefused)
 	}
-	if want := 2 + asked; stats.Exchanges != want {
-		t.Errorf("%d exchanges are counted, want those of callers only, %d", stats.Exchanges, want)
+	if want := 2 + asked; stats.Exchanges != want || stats.Responses != want || attempts.Load() != int64(want) {
+		t.Errorf("%d exchanges, %d responses and %d attempts are counted, want those of callers only, %d",
+			stats.Exchanges, stats.Responses, attempts.Load(), want)
 	}
 	// A caller finds a connection at once, whatever upkeep is under way.
 	if _, err := u.Do(t.Context(), &pool.Request{Path: "/"}); err != nil {
@@ -123,8 +128,14 @@ func TestAServerThatEndsTheConnectionIsNotAskedForUpkeepAgain(t *testing.T) {
 			if c := within(t, changes, "word of it"); !c.Refused || c.Upstream != "origin" || !strings.Contains(c.Because, "ended its connection") {
 				t.Errorf("told %+v", c)
 			}
-			if got := u.Stats().UpkeepRefused; got != 1 {
-				t.Errorf("refused %d times, want 1", got)
+			stats := u.Stats()
+			if stats.UpkeepRefused != 1 {
+				t.Errorf("refused %d times, want 1", stats.UpkeepRefused)
+			}
+			for _, why := range pool.Reasons() {
+				if n := stats.Failures[why]; n > 0 {
+					t.Errorf("%d failures are counted (%v), though no caller had any", n, why)
+				}
 			}
 			if _, err := u.Do(t.Context(), &pool.Request{Path: "/"}); err != nil {
 				t.Error(err)

@@ -264,7 +264,7 @@ func (u *Upstream) freed(c *conn, x *Exchange) *Exchange {
 			u.mu.counters.Stood++
 		}
 	}
-	if x.fault == nil && !x.unexpected {
+	if x.fault == nil && !x.unexpected && !x.upkeep {
 		u.mu.counters.Responses++
 		x.counted = true
 	}
@@ -453,7 +453,7 @@ func (u *Upstream) carryOut(todo []order) {
 		case orderHasten:
 			u.hasten()
 		case orderTend:
-			u.tendTo(o.slot, o.at)
+			u.tendTo(o.slot, o.keep, o.at)
 		case orderTell:
 			if f := u.pool.options.Observer.UpkeepChanged; f != nil {
 				o.upkeep.Upstream = u.name

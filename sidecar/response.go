@@ -5,7 +5,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
@@ -69,7 +68,7 @@ func receiptMessage(r *pool.Receipt) *warmpoolv1.Receipt {
 	if r.Reused {
 		m.HandshakeSpared = spent(r.Connect + r.Handshake)
 		if r.Rounds >= 0 {
-			m.SlowStartRoundsSpared = proto.Uint32(uint32(r.Rounds))
+			m.SlowStartRoundsSpared = new(uint32(r.Rounds))
 		}
 	} else {
 		m.Connect = spent(r.Connect)

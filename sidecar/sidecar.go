@@ -229,7 +229,7 @@ func (s *Sidecar) announce() {
 			"max_waiting", p.MaxWaiting, "max_wait", p.MaxWait, "max_idle_time", p.MaxIdleTime,
 			"max_lifetime", p.MaxLifetime, "buffered_body_bytes", p.MaxBufferedBody)
 	}
-	if k := pool.LookAtKernel(); k.Known && len(policies) > 0 {
+	if k := pool.LookAtKernel(); k.Known && len(s.book.list()) > 0 {
 		s.log.Info("idle connections", "tcp_slow_start_after_idle", k.SlowStartAfterIdle, "tcp_congestion_control", k.Congestion,
 			"means", IdleWindows(k))
 	}

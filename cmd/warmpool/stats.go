@@ -146,8 +146,16 @@ func printStats(w io.Writer, style style, before, now *warmpoolv1.Stats) {
 			notes = append(notes, fmt.Sprintf("%s: the oldest request has waited for %s", u.GetName(), span(u.GetOldestWait().AsDuration())))
 		}
 		if u.GetHandshakesSaved() > 0 {
-			notes = append(notes, fmt.Sprintf("%s: saved by reuse: %s, %s", u.GetName(),
-				counted(u.GetHandshakesSaved(), "handshake", "handshakes"), span(u.GetHandshakeTimeSaved().AsDuration())))
+			saved := fmt.Sprintf("%s: saved by reuse: %s, %s", u.GetName(),
+				counted(u.GetHandshakesSaved(), "handshake", "handshakes"), span(u.GetHandshakeTimeSaved().AsDuration()))
+			if n := u.GetSlowStartRoundsSaved(); n > 0 {
+				saved += "; " + counted(n, "round trip", "round trips") + " of slow start (estimated)"
+			}
+			notes = append(notes, saved)
+		}
+		if u.GetUpkeepRequests()+u.GetUpkeepRefused() > 0 {
+			notes = append(notes, fmt.Sprintf("%s: upkeep of windows cost %s, %d bytes; refused %s", u.GetName(),
+				counted(u.GetUpkeepRequests(), "request", "requests"), u.GetUpkeepBytes(), counted(u.GetUpkeepRefused(), "time", "times")))
 		}
 		if e := u.GetLastDialError(); e != "" {
 			notes = append(notes, fmt.Sprintf("%s: last dial error, %s ago: %s", u.GetName(), span(now.GetTime().AsTime().Sub(u.GetLastDialErrorTime().AsTime())), e))
