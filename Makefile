@@ -127,6 +127,13 @@ bench: ## Measure: codec, engine and client (BENCH selects), then warmpool besid
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./pool/... ./api/client
 	go run ./cmd/warmpool-bench $(BENCHFLAGS)
 
+.PHONY: pgo
+pgo: ## Profile the sidecar under load and write the profile that builds of it use (about 2 minutes)
+	rm -rf .ci/out/pgo
+	go run ./cmd/warmpool-bench -rounds 12 -profile .ci/out/pgo >/dev/null \
+		-run '^warmpool (Session(, pipelined)?|Send|Stream)/in-flight=(64/body=(128|16384)|4/body=1048576)$$'
+	go tool pprof -proto .ci/out/pgo/*.pprof >cmd/warmpool/default.pgo
+
 # Flags of the lab: make lab LABFLAGS=-quick for a smoke test in less than a minute.
 LABFLAGS ?= -json .ci/out/lab.json -chart .ci/out/lab.svg
 

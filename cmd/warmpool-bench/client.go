@@ -25,8 +25,8 @@ type ClientKind string
 const (
 	NetHTTP ClientKind = "net/http"
 	Send    ClientKind = "send"    // HttpService.Send by grpc-go
-	Session ClientKind = "session" // net/http through the Go client
-	Stream  ClientKind = "stream"  // the same, with a stream for each request
+	Session ClientKind = "session" // the Go client
+	Stream  ClientKind = "stream"  // the Go client, with a stream for each request
 )
 
 // exchange carries out one request and says what came back. Many goroutines

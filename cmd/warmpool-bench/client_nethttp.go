@@ -17,24 +17,19 @@ const idleForever = time.Hour
 // time.
 func netHTTPExchange(t target) (exchange, error) {
 	var dialer net.Dialer
-	transport := &http.Transport{
+	client := &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return dialer.DialContext(ctx, t.network, t.address)
 		},
 		MaxIdleConnsPerHost: t.inFlight,
 		IdleConnTimeout:     idleForever,
 		DisableCompression:  true,
-	}
+	}}
 	host := t.address
 	if t.network == "unix" {
 		host = "origin"
 	}
-	return httpExchange(transport, "http://"+host+t.path), nil
-}
-
-// httpExchange asks for url by an http.Client.
-func httpExchange(transport http.RoundTripper, url string) exchange {
-	client := &http.Client{Transport: transport}
+	url := "http://" + host + t.path
 	return func(ctx context.Context) (status, length int, err error) {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 		if err != nil {
@@ -48,5 +43,5 @@ func httpExchange(transport http.RoundTripper, url string) exchange {
 		defer response.Body.Close()
 		n, err := io.Copy(io.Discard, response.Body)
 		return response.StatusCode, int(n), err
-	}
+	}, nil
 }

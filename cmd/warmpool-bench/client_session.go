@@ -1,25 +1,38 @@
 package main
 
 import (
+	"context"
+	"io"
 	"net/http"
 
 	"github.com/warmpool-dev/warmpool/api/client"
 )
 
-// sessionExchange asks with net/http through the Go client, which carries
-// requests like these on a session.
-func sessionExchange(t target) (exchange, error) { return transportExchange(t) }
+// sessionExchange asks by the Go client, which carries requests like these on a
+// session.
+func sessionExchange(t target) (exchange, error) { return clientExchange(t) }
 
-// streamExchange asks with net/http through the Go client, each request on a
-// stream of its own.
-func streamExchange(t target) (exchange, error) { return transportExchange(t, client.Streaming()) }
+// streamExchange asks by the Go client, each request on a stream of its own.
+func streamExchange(t target) (exchange, error) { return clientExchange(t, client.Streaming()) }
 
-func transportExchange(t target, options ...client.Option) (exchange, error) {
+func clientExchange(t target, options ...client.Option) (exchange, error) {
 	c, err := client.Dial(t.network+":"+t.address, append(options, client.DisableCompression())...)
 	if err != nil {
 		return nil, err
 	}
-	return httpExchange(c.Transport(), "http://"+upstreamName+t.path), nil
+	url := "http://" + upstreamName + t.path
+	return func(ctx context.Context) (status, length int, err error) {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return 0, 0, err
+		}
+		request.Header.Set("User-Agent", userAgent)
+		response, err := c.Do(ctx, request)
+		if err != nil {
+			return 0, 0, err
+		}
+		defer response.Body.Close()
+		n, err := io.Copy(io.Discard, response.Body)
+		return response.StatusCode, int(n), err
+	}, nil
 }
-
-var _ http.RoundTripper = (*client.Transport)(nil)

@@ -6,8 +6,8 @@
 // Everything that costs CPU is a process of its own, so that the kernel's
 // accounting tells who spent what: an origin that answers from memory, the
 // intermediary under test, and the client that asks. The client of a proxy is
-// net/http, that of warmpool is grpc-go for Send, and for Session and Stream
-// net/http through the Go client; all reach the intermediary over a
+// net/http, that of warmpool is grpc-go for Send and the Go client, with
+// requests and responses of net/http, for Session and Stream; all reach the intermediary over a
 // Unix socket unless the row says otherwise, and the intermediary reaches the
 // origin over loopback TCP.
 //
