@@ -12,7 +12,7 @@ import (
 // returns 0 and no error at the end, EAGAIN when nothing has come.
 func Read(fd uintptr, p []byte) (int, unix.Errno) {
 	for {
-		n, _, err := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // as unix.Read does
+		n, _, err := unix.RawSyscall6(unix.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), 0, 0, 0) //nolint:gosec // as unix.Recvfrom does
 		switch err {
 		case 0:
 			return int(n), 0
@@ -27,7 +27,7 @@ func Read(fd uintptr, p []byte) (int, unix.Errno) {
 // returns EAGAIN when there is room for none.
 func Write(fd uintptr, p []byte) (int, unix.Errno) {
 	for {
-		n, _, err := unix.RawSyscall(unix.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // as unix.Write does
+		n, _, err := unix.RawSyscall6(unix.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), unix.MSG_NOSIGNAL, 0, 0) //nolint:gosec // as unix.Sendto does
 		switch err {
 		case 0:
 			return int(n), 0
