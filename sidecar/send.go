@@ -116,26 +116,13 @@ func (c *sendCall) take(data mem.BufferSlice) error {
 		}
 		p = rest
 		if f.is(sendRequestRequest, protowire.BytesType) {
-			if c.message != nil { // repeated: the generated code knows how they merge
-				return c.takeSlowly()
-			}
-			c.message = f.bytes
+			c.message = merged(c.message, f.bytes)
 		}
 	}
 	return nil
 }
 
 var errNoMessage = errors.New("not a protocol buffers message")
-
-func (c *sendCall) takeSlowly() error {
-	var in warmpoolv1.SendRequest
-	if err := proto.Unmarshal(c.source.ReadOnlyData(), &in); err != nil {
-		return err
-	}
-	var err error
-	c.message, err = proto.Marshal(in.GetRequest())
-	return err
-}
 
 // give implements outbound: the SendResponse. The call is over with it.
 func (c *sendCall) give() mem.BufferSlice {

@@ -148,7 +148,9 @@ func (se *session) begin(in *sessionMessage) error {
 	return nil
 }
 
-// readCall reads a SessionCall. request is nil when it has none.
+// readCall reads a SessionCall. request is nil when it has none. A request that
+// comes in several parts is what they are one behind the other: so protocol
+// buffers merge.
 func readCall(p []byte) (id uint64, request []byte, cancel, ok bool) {
 	for len(p) > 0 {
 		f, rest, ok := nextField(p)
@@ -160,7 +162,7 @@ func readCall(p []byte) (id uint64, request []byte, cancel, ok bool) {
 		case f.is(sessionCallID, protowire.VarintType):
 			id = f.varint
 		case f.is(sessionCallRequest, protowire.BytesType):
-			request, cancel = f.bytes, false
+			request, cancel = merged(request, f.bytes), false
 		case f.is(sessionCallCancel, protowire.BytesType):
 			request, cancel = nil, true
 		}

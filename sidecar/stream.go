@@ -235,13 +235,13 @@ func (m *streamMessage) take(data mem.BufferSlice) error {
 			return status.Error(codes.InvalidArgument, errNoMessage.Error())
 		}
 		p = rest
-		switch { // of a oneof the last one counts
+		switch { // of a oneof the last member counts
 		case f.is(streamRequestHead, protowire.BytesType):
-			m.head, m.data, m.trailers = f.bytes, nil, nil
+			m.head, m.data, m.trailers = merged(m.head, f.bytes), nil, nil
 		case f.is(streamRequestData, protowire.BytesType):
 			m.head, m.data, m.trailers = nil, f.bytes, nil
 		case f.is(streamRequestTrailers, protowire.BytesType):
-			m.head, m.data, m.trailers = nil, nil, f.bytes
+			m.head, m.data, m.trailers = nil, nil, merged(m.trailers, f.bytes)
 		case f.is(streamRequestEnd, protowire.VarintType):
 			m.end = f.varint != 0
 		}

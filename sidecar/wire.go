@@ -88,6 +88,14 @@ func (f *field) is(number protowire.Number, typ protowire.Type) bool {
 	return f.number == number && f.typ == typ
 }
 
+// merged is a message that came in two parts, or in one. It is not nil.
+func merged(first, second []byte) []byte {
+	if first == nil {
+		return second[:len(second):len(second)]
+	}
+	return append(first[:len(first):len(first)], second...)
+}
+
 // shared is bytes as a string that shares their memory: it lives as long as they do.
 func shared(b []byte) string {
 	return unsafe.String(unsafe.SliceData(b), len(b)) //nolint:gosec // nobody writes to a message, and none outlives its exchange
