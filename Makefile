@@ -100,8 +100,9 @@ conformance: ## Play HTTP/1.1 conformance cases through gRPC and report; CASES=F
 		| grep -vE '^ *(---|===) '
 
 .PHONY: soak
-soak: ## Play every fault at length: 200,000 requests, 100,000 POSTs to servers that close at the wrong moment
+soak: ## Play every fault at length: 200,000 requests, 100,000 POSTs to servers that close at the wrong moment, 1 GiB to a slow reader
 	go test $(RACE) -count=1 -v -timeout 60m ./pool/soak -args -requests=200000 -posts=100000
+	go test -count=1 -v ./sidecar/e2e -run SlowReader -args -slow-mib=1024 -slow-rate=10
 
 # The servers are waited for: it costs next to no CPU.
 IDLETIME ?= 10m
