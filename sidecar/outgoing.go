@@ -56,7 +56,8 @@ func (o *outgoing) response(id uint64, r *reply) {
 // failure adds a SessionResponse that holds one reply.
 func (o *outgoing) failure(encoded []byte) {
 	m, dst := o.open(len(encoded))
-	*m.tail = append(dst, encoded...)
+	dst = append(dst, encoded...)
+	*m.tail = dst
 }
 
 // open is the message that a reply of the given size goes into, and its tail.

@@ -115,7 +115,7 @@ func TestOneCallsFailureTouchesNoOther(t *testing.T) {
 		case "/reset":
 			panic(http.ErrAbortHandler)
 		case "/garbage":
-			c, _, err := w.(http.Hijacker).Hijack() //nolint:forcetypeassert // net/http's
+			c, _, err := w.(http.Hijacker).Hijack()
 			if err != nil {
 				t.Error(err)
 				return

@@ -210,7 +210,7 @@ func TestAStreamIsNotSentAgainOnceAPieceOfItsBodyHasLeft(t *testing.T) {
 	h := start(t, web(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
 		_, _ = io.ReadFull(r.Body, make([]byte, 3))
-		c, _, err := w.(http.Hijacker).Hijack() //nolint:forcetypeassert // net/http's
+		c, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			t.Error(err)
 			return

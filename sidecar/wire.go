@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"slices"
 	"time"
 	"unicode/utf8"
 	"unsafe"
@@ -91,9 +92,9 @@ func (f *field) is(number protowire.Number, typ protowire.Type) bool {
 // merged is a message that came in two parts, or in one. It is not nil.
 func merged(first, second []byte) []byte {
 	if first == nil {
-		return second[:len(second):len(second)]
+		return slices.Clip(second)
 	}
-	return append(first[:len(first):len(first)], second...)
+	return append(slices.Clip(first), second...)
 }
 
 // shared is bytes as a string that shares their memory: it lives as long as they do.

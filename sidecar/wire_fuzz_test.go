@@ -156,7 +156,9 @@ func FuzzReplies(f *testing.F) {
 			}
 			var r reply
 			r.memory = messages.Get(len(encoded))
-			r.message = append((*r.memory)[:0], encoded...)
+			message := (*r.memory)[:0]
+			message = append(message, encoded...)
+			r.message = message
 			out.response(id, &r)
 			r.release()
 		}
