@@ -26,7 +26,10 @@ import (
 	"github.com/warmpool-dev/warmpool/sidecar/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	runLoad()
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds what should happen at once.
 const patience = 10 * time.Second
