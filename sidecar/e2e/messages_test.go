@@ -142,9 +142,18 @@ var messageFeatures = []feature{
 			r.Options = &warmpoolv1.RequestOptions{Receipt: true}
 			return u.expect(200, r)
 		}
+		again := func(a, b *warmpoolv1.Receipt) bool {
+			return b.GetReused() && a.GetConnectionId() == b.GetConnectionId() && b.GetAttempts() == 1
+		}
 		first, second := ask(), ask()
-		if a, b := first.GetReceipt(), second.GetReceipt(); !b.GetReused() || a.GetConnectionId() != b.GetConnectionId() || b.GetAttempts() != 1 {
-			u.Errorf("receipts %v, then %v", a, b)
+		for range 20 { // the other clients use the same pool, and may take the connection in between
+			if again(first.GetReceipt(), second.GetReceipt()) {
+				break
+			}
+			first, second = second, ask()
+		}
+		if !again(first.GetReceipt(), second.GetReceipt()) {
+			u.Errorf("receipts %v, then %v", first.GetReceipt(), second.GetReceipt())
 		}
 		if u.upstream.name != "nginx" && u.upstream.name != "nginx-tls" {
 			return
