@@ -91,7 +91,8 @@ func TestARudeClientHurtsNobodyElse(t *testing.T) {
 	large := bytes.Repeat([]byte("x"), 64<<10)
 	upstream := web(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(large) })
 	upstream.Connections = connections(8)
-	upstream.Queue = &warmpoolv1.Queue{MaxWait: durationpb.New(patience)}
+	// Room for all that the rude one asks for: that one caller fills the queue is what callers.max_in_flight is for.
+	upstream.Queue = &warmpoolv1.Queue{MaxWaiting: new(uint32(10_000)), MaxWait: durationpb.New(4 * patience)}
 	request := &warmpoolv1.HttpRequest{Upstream: "web"}
 	for _, c := range []struct {
 		name string

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -110,7 +111,7 @@ func TestRepliesThatWaitLeaveInOneMessage(t *testing.T) {
 }
 
 func TestOneCallsFailureTouchesNoOther(t *testing.T) {
-	h := start(t, web(t, func(w http.ResponseWriter, r *http.Request) {
+	upstream := web(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/reset":
 			panic(http.ErrAbortHandler)
@@ -127,7 +128,9 @@ func TestOneCallsFailureTouchesNoOther(t *testing.T) {
 		default:
 			_, _ = io.WriteString(w, "fine")
 		}
-	}))
+	})
+	upstream.Queue = &warmpoolv1.Queue{MaxWait: durationpb.New(time.Minute)} // the machine may be slow, which is not what is tested
+	h := start(t, upstream)
 	s, _ := sessionOf(t, h)
 	const rounds = 20
 	go func() {
