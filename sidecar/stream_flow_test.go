@@ -96,9 +96,16 @@ func TestAClientThatReadsSlowlySlowsTheUpstreamDown(t *testing.T) {
 	}
 }
 
+// oneConnection is a scripted origin as an upstream that dials none ahead, so that the script knows which comes.
+func oneConnection(origin *h1test.Script) *warmpoolv1.Upstream {
+	u := at("http://" + origin.Addr())
+	u.Connections = connections(1)
+	return u
+}
+
 func TestABodyThatExpectsContinueIsSentWhenTheUpstreamAsksForIt(t *testing.T) {
 	origin := h1test.Start(t, h1test.Plain)
-	h := start(t, at("http://"+origin.Addr()))
+	h := start(t, oneConnection(origin))
 	head := &warmpoolv1.HttpRequest{Upstream: "web", Method: "POST", Headers: []*warmpoolv1.Header{{Name: "Expect", Value: "100-continue"}, {Name: "Content-Length", Value: "4"}}}
 
 	s, _ := openStream(t, h, head, false)
@@ -174,7 +181,7 @@ func TestAStreamIsCancelledAtAnyPointAndItsConnectionNotUsedAgain(t *testing.T) 
 	} {
 		t.Run(name, func(t *testing.T) {
 			origin := h1test.Start(t, h1test.Plain)
-			h := start(t, at("http://"+origin.Addr()))
+			h := start(t, oneConnection(origin))
 			s, cancel := openStream(t, h, request, false)
 			if err := s.Send(data([]byte("x"))); err != nil {
 				t.Fatal(err)
@@ -233,7 +240,7 @@ func TestAStreamIsNotSentAgainOnceAPieceOfItsBodyHasLeft(t *testing.T) {
 // Without a body there is nothing to lose: the request goes out again.
 func TestAStreamWithoutABodyIsSentAgainAsAnyOther(t *testing.T) {
 	origin := h1test.Start(t, h1test.Plain)
-	h := start(t, at("http://"+origin.Addr()))
+	h := start(t, oneConnection(origin))
 	s, _ := openStream(t, h, &warmpoolv1.HttpRequest{Upstream: "web"}, true)
 	first := origin.Accept()
 	first.ReadHead()
