@@ -12,11 +12,15 @@ import (
 // none it is chunked. Write and Close are for one goroutine, which calls neither
 // before Start has returned.
 //
+// A body of declared length is complete with its last byte, whether or not Close
+// has been called: an upstream that answers then has what it needs.
+//
 // The exchange is not sent again once a piece was taken. When the response is
 // complete before the body is, the exchange is over, and its connection with it.
 type RequestBody struct {
 	exchange *Exchange
 	scratch  []byte // a piece with its framing
+	declared bool   // its length is, by Content-Length
 	left     int64  // of a declared length
 
 	mu struct {
@@ -44,12 +48,15 @@ func (b *RequestBody) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	if b.complete() {
+		return 0, ErrBodyLength
+	}
 	c, err := b.take()
 	if err != nil {
 		return 0, err
 	}
 	x := b.exchange
-	if x.head.BodyLength() >= 0 {
+	if b.declared {
 		if int64(len(p)) > b.left {
 			c.wrote(x, bodyOpen, nil)
 			return 0, ErrBodyLength
@@ -66,13 +73,21 @@ func (b *RequestBody) Write(p []byte) (int, error) {
 		c.wrote(x, writeFailed, err)
 		return 0, ErrBodyEnded
 	}
-	c.wrote(x, bodyOpen, nil)
+	if b.complete() {
+		c.moving(x, phaseHead)
+		c.wrote(x, allWritten, nil)
+	} else {
+		c.wrote(x, bodyOpen, nil)
+	}
 	return len(p), nil
 }
 
+// complete reports that every byte of a declared length was written.
+func (b *RequestBody) complete() bool { return b.declared && b.left == 0 }
+
 // send writes one piece with its framing.
 func (b *RequestBody) send(c *conn, piece []byte) error {
-	if b.exchange.head.BodyLength() < 0 {
+	if !b.declared {
 		b.scratch = h1.AppendChunk(b.scratch[:0], piece)
 		piece = b.scratch
 	}
@@ -84,17 +99,19 @@ func (b *RequestBody) Close(trailers []h1.Field) error {
 	if err := h1.CheckTrailers(trailers); err != nil {
 		return err
 	}
+	if b.complete() {
+		return nil
+	}
 	c, err := b.take()
 	if err != nil {
 		return err
 	}
 	x := b.exchange
-	if x.head.BodyLength() >= 0 {
-		if b.left > 0 {
-			c.wrote(x, bodyOpen, nil)
-			return ErrBodyLength
-		}
-	} else if err := c.writeRaw(x, h1.AppendLastChunk(b.scratch[:0], trailers)); err != nil {
+	if b.declared {
+		c.wrote(x, bodyOpen, nil)
+		return ErrBodyLength
+	}
+	if err := c.writeRaw(x, h1.AppendLastChunk(b.scratch[:0], trailers)); err != nil {
 		c.wrote(x, writeFailed, err)
 		return ErrBodyEnded
 	}
@@ -129,6 +146,7 @@ func (b *RequestBody) take() (*conn, error) {
 func (b *RequestBody) begin(x *Exchange) {
 	b.exchange = x
 	b.left = x.head.BodyLength()
+	b.declared = b.left >= 0
 	b.mu.ready = sync.NewCond(&b.mu.Mutex)
 }
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 	"time"
 
@@ -201,6 +202,45 @@ func TestAnEarlyResponseEndsTheUpload(t *testing.T) {
 	}
 	if s := u.Stats(); s.Closed[pool.CloseUnsentBody] != 1 {
 		t.Errorf("closes %v", s.Closed)
+	}
+}
+
+// Whoever sends the body may learn of its end long after its last byte: an answer
+// that comes in between costs no connection.
+func TestABodyOfDeclaredLengthIsCompleteWithItsLastByte(t *testing.T) {
+	for _, want := range []string{"", "whole"} {
+		origin := h1test.Start(t, h1test.Plain)
+		u := upstreamAt(t, "http://"+origin.Addr(), func(p *pool.Policy) { p.Max = 1 })
+		var peer *h1test.Peer
+		for range 2 {
+			var body pool.RequestBody
+			_, p, r := begin(t, u, &pool.Request{
+				Method: "POST", Path: "/", Stream: &body, Fields: []h1.Field{{Name: "Content-Length", Value: strconv.Itoa(len(want))}},
+			})
+			if _, err := body.Write([]byte(want)); err != nil {
+				t.Fatal(err)
+			}
+			if peer == nil {
+				peer = origin.Accept()
+			}
+			if got := peer.ReadRequest(); string(got.Body) != want {
+				t.Errorf("the body came as %q, want %q", got.Body, want)
+			}
+			peer.Send("HTTP/1.1 204 No Content\r\n\r\n")
+			if _, err := io.ReadAll(r); err != nil {
+				t.Error(err)
+			}
+			<-p.done
+			if _, err := body.Write([]byte("more")); !errors.Is(err, pool.ErrBodyLength) {
+				t.Errorf("writing beyond the length: %v", err)
+			}
+			if err := body.Close(nil); err != nil {
+				t.Errorf("closing: %v", err)
+			}
+		}
+		if s := u.Stats(); s.Closed[pool.CloseUnsentBody] != 0 || s.Total != 1 {
+			t.Errorf("there are %d connections, closed for %v", s.Total, s.Closed)
+		}
 	}
 }
 

@@ -181,6 +181,11 @@ func (c *conn) transmit(p []byte) (int, error) {
 // openBody lets x's caller bring the body, whose head has left.
 func (c *conn) openBody(x *Exchange) {
 	body := x.stream
+	if x.head.BodyLength() == 0 { // nothing may come
+		c.moving(x, phaseHead)
+		c.wrote(x, allWritten, nil)
+		return
+	}
 	c.wrote(x, bodyOpen, nil)
 	body.open(c)
 }
