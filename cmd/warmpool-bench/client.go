@@ -39,6 +39,37 @@ type target struct {
 	address  string
 	path     string
 	inFlight int // requests at once, so many connections may be of use
+	upload   int // bytes of each request's body
+}
+
+// ask is a request as every client of net/http's kind sends it.
+func (t target) ask(ctx context.Context, host string) (*http.Request, error) {
+	var body io.Reader = http.NoBody
+	method := http.MethodGet
+	if t.upload > 0 {
+		method, body = http.MethodPost, &blocks{left: t.upload}
+	}
+	r, err := http.NewRequestWithContext(ctx, method, "http://"+host+t.path, body)
+	if err != nil {
+		return nil, err
+	}
+	if t.upload > 0 {
+		r.ContentLength = int64(t.upload)
+	}
+	r.Header.Set("User-Agent", userAgent)
+	return r, nil
+}
+
+// blocks is a body of so many bytes, all from the same memory.
+type blocks struct{ left int }
+
+func (b *blocks) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), b.left)], block)
+	b.left -= n
+	return n, nil
 }
 
 // clientKinds makes an exchange of each kind. What it opens lives as long as
@@ -178,6 +209,7 @@ func clientMain(args []string, stdin io.Reader, stdout io.Writer) error {
 		front    = flags.String("front", "", "where to ask: NETWORK:ADDRESS")
 		inFlight = flags.Int("in-flight", 1, "requests at once")
 		body     = flags.Int("body", 0, "bytes to ask for")
+		upload   = flags.Int("upload", 0, "bytes to send with each request")
 	)
 	if err := flags.Parse(args); err != nil {
 		return usageError{err}
@@ -187,7 +219,7 @@ func clientMain(args []string, stdin io.Reader, stdout io.Writer) error {
 	if newExchange == nil {
 		return usageError{fmt.Errorf("client: kind is %q, must be one of %q", *kind, slices.Sorted(maps.Keys(clientKinds)))}
 	}
-	ask, err := newExchange(target{network: network, address: address, path: bytesPath(*body), inFlight: *inFlight})
+	ask, err := newExchange(target{network: network, address: address, path: bytesPath(*body), inFlight: *inFlight, upload: *upload})
 	if err != nil {
 		return err
 	}

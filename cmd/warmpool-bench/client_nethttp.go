@@ -29,13 +29,11 @@ func netHTTPExchange(t target) (exchange, error) {
 	if t.network == "unix" {
 		host = "origin"
 	}
-	url := "http://" + host + t.path
 	return func(ctx context.Context) (status, length int, err error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		request, err := t.ask(ctx, host)
 		if err != nil {
 			return 0, 0, err
 		}
-		request.Header.Set("User-Agent", userAgent)
 		response, err := client.Do(request)
 		if err != nil {
 			return 0, 0, err

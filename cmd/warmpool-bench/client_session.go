@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"net/http"
 
 	"github.com/warmpool-dev/warmpool/api/client"
 )
@@ -20,13 +19,11 @@ func clientExchange(t target, options ...client.Option) (exchange, error) {
 	if err != nil {
 		return nil, err
 	}
-	url := "http://" + upstreamName + t.path
 	return func(ctx context.Context) (status, length int, err error) {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		request, err := t.ask(ctx, upstreamName)
 		if err != nil {
 			return 0, 0, err
 		}
-		request.Header.Set("User-Agent", userAgent)
 		response, err := c.Do(ctx, request)
 		if err != nil {
 			return 0, 0, err

@@ -88,7 +88,7 @@ const (
 )
 
 const helpHead = `Measures warmpool beside HAProxy and httputil.ReverseProxy in one run: ratios
-first, then figures, as tables, and at the end the targets and what was reached. A run takes about four minutes; leave the machine
+first, then figures, as tables, and at the end the targets and what was reached. A run takes about five minutes; leave the machine
 alone meanwhile.
 
     warmpool-bench [flags]

@@ -25,6 +25,9 @@ var block = bytes.Repeat([]byte("w"), 1<<20)
 // maxRequestHead bounds a request's head.
 const maxRequestHead = 16 << 10
 
+// bulkRead is how much of a long body is read at once.
+const bulkRead = 256 << 10
+
 // origin is an HTTP/1.1 server that costs as little as may be, so that what is
 // measured is what stands before it. It answers /bytes/N with N bytes, from
 // memory, keeps connections alive, takes request bodies of a given length and
@@ -82,9 +85,23 @@ func (o *origin) converse(conn net.Conn) {
 		in      = make([]byte, maxRequestHead)
 		filled  int         // in[:filled] is unread input
 		skip    int64       // bytes of a request body still to come
+		due     net.Buffers // the answer to the request whose body they are
 		answers net.Buffers // to what was read at once
+		closing bool        // the request read last is the connection's
+		bulk    []byte      // for long bodies
 	)
 	for {
+		if skip > maxRequestHead && filled == 0 {
+			if bulk == nil {
+				bulk = make([]byte, bulkRead)
+			}
+			n, err := conn.Read(bulk[:min(skip-maxRequestHead, bulkRead)])
+			if err != nil {
+				return
+			}
+			skip -= int64(n)
+			continue
+		}
 		n, err := conn.Read(in[filled:])
 		if err != nil {
 			return
@@ -95,6 +112,13 @@ func (o *origin) converse(conn net.Conn) {
 		for !last {
 			dropped := min(skip, int64(len(rest)))
 			rest, skip = rest[dropped:], skip-dropped
+			if skip > 0 {
+				break
+			}
+			answers, due = append(answers, due...), nil
+			if last = closing; last {
+				break
+			}
 			end := bytes.Index(rest, []byte("\r\n\r\n"))
 			if end < 0 {
 				break
@@ -103,8 +127,10 @@ func (o *origin) converse(conn net.Conn) {
 			rest = rest[end+4:]
 			o.requests.Add(1)
 			answer, ok := o.answer(head)
-			answers = append(answers, answer...)
-			skip, last = head.length, head.close || !ok
+			due, skip, closing = answer, head.length, head.close || !ok
+			if !ok {
+				skip = 0 // whatever it is, it is not read
+			}
 		}
 		filled = copy(in, rest)
 		if !last && filled == len(in) {

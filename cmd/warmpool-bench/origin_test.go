@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -80,6 +82,21 @@ func TestOriginAnswersRequestsHoweverTheyArrive(t *testing.T) {
 				t.Errorf("figures %+v, want 3 requests on 1 connection", f)
 			}
 		})
+	}
+}
+
+// Else a proxy would rightly take the answer for an early one, and give the
+// connection up.
+func TestOriginAnswersARequestWhenItHasItsBody(t *testing.T) {
+	const length = 1 << 20
+	head := "POST /bytes/3 HTTP/1.1\r\nHost: o\r\nContent-Length: " + strconv.Itoa(length) + "\r\n\r\n"
+	body := strings.Repeat("b", length)
+	if statuses, _ := converseWith(t, newOrigin(), head, body[1:]); len(statuses) != 0 {
+		t.Errorf("a body without its last byte was answered: %v", statuses)
+	}
+	statuses, lengths := converseWith(t, newOrigin(), head, body, "GET /bytes/5 HTTP/1.1\r\n\r\n")
+	if !slices.Equal(statuses, []int{200, 200}) || !slices.Equal(lengths, []int{3, 5}) {
+		t.Errorf("statuses %v, lengths %v", statuses, lengths)
 	}
 }
 

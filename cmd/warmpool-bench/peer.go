@@ -167,12 +167,13 @@ func connectionsFor(s Scenario) int {
 
 // startClient starts the client of a scenario, which asks at a front.
 func (b *bench) startClient(ctx context.Context, s Scenario, front string) (*child.Process, error) {
+	bytes := []string{"-body", strconv.Itoa(s.Body)}
+	if s.Upload {
+		bytes[0] = "-upload"
+	}
 	return child.Start(ctx, child.Command{
 		Name: "client of " + s.Name, Path: b.self, Told: true,
-		Args: []string{
-			"client", "-kind", string(s.Client), "-front", front,
-			"-in-flight", strconv.Itoa(s.InFlight), "-body", strconv.Itoa(s.Body),
-		},
+		Args: append([]string{"client", "-kind", string(s.Client), "-front", front, "-in-flight", strconv.Itoa(s.InFlight)}, bytes...),
 	})
 }
 

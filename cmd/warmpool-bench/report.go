@@ -168,7 +168,15 @@ func median(values []float64) float64 {
 }
 
 func (l Load) String() string {
-	return fmt.Sprintf("%d in flight, answers of %s", l.InFlight, size(l.Body))
+	return fmt.Sprintf("%d in flight, %s", l.InFlight, l.bodies())
+}
+
+// bodies says how large they are, and which way they go.
+func (l Load) bodies() string {
+	if l.Upload {
+		return "requests of " + size(l.Body)
+	}
+	return "answers of " + size(l.Body)
 }
 
 func size(n int) string {

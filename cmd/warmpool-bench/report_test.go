@@ -135,7 +135,7 @@ func TestTargetsAreHeldAgainstTheMedians(t *testing.T) {
 func TestEachTargetIsOfARowThatIsMeasured(t *testing.T) {
 	for _, g := range goals {
 		if !slices.ContainsFunc(loads, func(l Load) bool {
-			return l.InFlight == g.inFlight && l.Body == g.body &&
+			return l.InFlight == g.load.InFlight && l.Body == g.load.Body && l.Upload == g.load.Upload &&
 				slices.ContainsFunc(l.ways(), func(s Scenario) bool { return s.Name == g.row })
 		}) {
 			t.Errorf("no row for %+v", g)

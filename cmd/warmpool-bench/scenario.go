@@ -26,21 +26,26 @@ const (
 )
 
 // Scenario is one row of the report: through whom a client asks, how, how many
-// requests at once, and how large the answers are.
+// requests at once, and how large the bodies are.
 type Scenario struct {
 	Name     string     `json:"name"`
 	Peer     Peer       `json:"peer"`
 	Client   ClientKind `json:"client"`
 	Front    Front      `json:"front"`
 	InFlight int        `json:"in_flight"`
-	Body     int        `json:"body_bytes"`
+	Body     int        `json:"body_bytes"`                 // of each answer
+	Upload   bool       `json:"upload,omitempty"`           // the body is the request's instead
 	Depth    int        `json:"pipelining_depth,omitempty"` // requests on a connection to the origin at once; 0: one
 	Other    bool       `json:"other,omitempty"`            // it is the binary of -other
 }
 
 // ID names the scenario among all of a run.
 func (s Scenario) ID() string {
-	return fmt.Sprintf("%s/in-flight=%d/body=%d", s.Name, s.InFlight, s.Body)
+	way := "body"
+	if s.Upload {
+		way = "upload"
+	}
+	return fmt.Sprintf("%s/in-flight=%d/%s=%d", s.Name, s.InFlight, way, s.Body)
 }
 
 // baseline reports whether ratios are taken to this scenario.
@@ -48,9 +53,10 @@ func (s Scenario) baseline() bool { return s.Peer == HAProxy && s.Front == Unix 
 
 // Load is what rows must have in common to be compared.
 type Load struct {
-	InFlight int `json:"in_flight"`
-	Body     int `json:"body_bytes"`
-	Requests int `json:"requests"` // of each row in each round
+	InFlight int  `json:"in_flight"`
+	Body     int  `json:"body_bytes"`       // of each answer
+	Upload   bool `json:"upload,omitempty"` // the body is the request's instead
+	Requests int  `json:"requests"`         // of each row in each round
 }
 
 // Group is the scenarios under one load. They take turns in each round.
@@ -95,6 +101,9 @@ var loads = []Load{
 	{InFlight: 4, Body: 1 << 20, Requests: 400},
 	{InFlight: 4, Body: 32 << 20, Requests: 16},
 	{InFlight: 1, Body: 1 << 30, Requests: 1},
+	{InFlight: 4, Body: 1 << 20, Upload: true, Requests: 400},
+	{InFlight: 4, Body: 32 << 20, Upload: true, Requests: 16},
+	{InFlight: 1, Body: 1 << 30, Upload: true, Requests: 1},
 }
 
 // bulk reports that what is measured is the cost of a byte.
@@ -129,7 +138,7 @@ func suite(match *regexp.Regexp, quick, other bool) []Group {
 		}
 		g := Group{Load: l}
 		for _, s := range l.ways() {
-			s.InFlight, s.Body = l.InFlight, l.Body
+			s.InFlight, s.Body, s.Upload = l.InFlight, l.Body, l.Upload
 			if !match.MatchString(s.ID()) {
 				continue
 			}

@@ -9,12 +9,12 @@ import (
 
 // goal is what a ratio of a row to net/http via HAProxy should be.
 type goal struct {
-	row            string
-	inFlight, body int
-	ratio          string // name for people
-	of             func(*Ratios) Ratio
-	limit          float64
-	atLeast        bool // else at most
+	row     string
+	load    Load   // Requests does not matter
+	ratio   string // name for people
+	of      func(*Ratios) Ratio
+	limit   float64
+	atLeast bool // else at most
 }
 
 func peerCPU(r *Ratios) Ratio    { return r.PeerCPU }
@@ -25,19 +25,22 @@ func addedP50(r *Ratios) Ratio   { return r.AddedP50 }
 // goals are what is to be reached. They are printed beside what was, and fail
 // nothing: a run on a machine that does other things proves nothing.
 var goals = []goal{
-	{rowSession, 64, 128, "CPU", peerCPU, 0.6, false},
-	{rowSession, 64, 128, "CPU with client", totalCPU, 0.45, false},
-	{rowSession, 64, 128, "requests/s", throughput, 1.8, true},
-	{rowPipelined, 64, 128, "CPU", peerCPU, 0.45, false},
-	{rowPipelined, 64, 128, "CPU with client", totalCPU, 0.4, false},
-	{rowPipelined, 64, 128, "requests/s", throughput, 2.2, true},
-	{rowSend, 64, 128, "CPU", peerCPU, 1.8, false},
-	{rowSession, 64, 16 << 10, "CPU", peerCPU, 1.5, false},
-	{rowSession, 1, 128, "added p50", addedP50, 1, false},
-	{rowSend, 1, 128, "added p50", addedP50, 1.8, false},
-	{rowStream, 4, 1 << 20, "CPU", peerCPU, 1.5, false},
-	{rowStream, 4, 32 << 20, "CPU", peerCPU, 1.5, false},
-	{rowStream, 1, 1 << 30, "CPU", peerCPU, 1.5, false},
+	{rowSession, Load{InFlight: 64, Body: 128}, "CPU", peerCPU, 0.6, false},
+	{rowSession, Load{InFlight: 64, Body: 128}, "CPU with client", totalCPU, 0.45, false},
+	{rowSession, Load{InFlight: 64, Body: 128}, "requests/s", throughput, 1.8, true},
+	{rowPipelined, Load{InFlight: 64, Body: 128}, "CPU", peerCPU, 0.45, false},
+	{rowPipelined, Load{InFlight: 64, Body: 128}, "CPU with client", totalCPU, 0.4, false},
+	{rowPipelined, Load{InFlight: 64, Body: 128}, "requests/s", throughput, 2.2, true},
+	{rowSend, Load{InFlight: 64, Body: 128}, "CPU", peerCPU, 1.8, false},
+	{rowSession, Load{InFlight: 64, Body: 16 << 10}, "CPU", peerCPU, 1.5, false},
+	{rowSession, Load{InFlight: 1, Body: 128}, "added p50", addedP50, 1, false},
+	{rowSend, Load{InFlight: 1, Body: 128}, "added p50", addedP50, 1.8, false},
+	{rowStream, Load{InFlight: 4, Body: 1 << 20}, "CPU", peerCPU, 1.5, false},
+	{rowStream, Load{InFlight: 4, Body: 32 << 20}, "CPU", peerCPU, 1.5, false},
+	{rowStream, Load{InFlight: 1, Body: 1 << 30}, "CPU", peerCPU, 1.5, false},
+	{rowStream, Load{InFlight: 4, Body: 1 << 20, Upload: true}, "CPU", peerCPU, 1.5, false},
+	{rowStream, Load{InFlight: 4, Body: 32 << 20, Upload: true}, "CPU", peerCPU, 1.5, false},
+	{rowStream, Load{InFlight: 1, Body: 1 << 30, Upload: true}, "CPU", peerCPU, 1.5, false},
 }
 
 // Goal is a target and what was reached of it.
@@ -45,6 +48,7 @@ type Goal struct {
 	Row      string  `json:"row"`
 	InFlight int     `json:"in_flight"`
 	Body     int     `json:"body_bytes"`
+	Upload   bool    `json:"upload,omitempty"`
 	Ratio    string  `json:"ratio_to_haproxy"`
 	Limit    float64 `json:"limit"`
 	AtLeast  bool    `json:"at_least"` // else at most
@@ -65,7 +69,7 @@ func (r *Report) goals() []Goal {
 			met = ratio.Median >= g.limit
 		}
 		reached = append(reached, Goal{
-			Row: g.row, InFlight: g.inFlight, Body: g.body, Ratio: g.ratio,
+			Row: g.row, InFlight: g.load.InFlight, Body: g.load.Body, Upload: g.load.Upload, Ratio: g.ratio,
 			Limit: g.limit, AtLeast: g.atLeast, Reached: ratio, Met: met,
 		})
 	}
@@ -75,7 +79,7 @@ func (r *Report) goals() []Goal {
 func (r *Report) ratio(g goal) Ratio {
 	for i := range r.Groups {
 		group := &r.Groups[i]
-		if group.InFlight != g.inFlight || group.Body != g.body {
+		if l := group.Load; l.InFlight != g.load.InFlight || l.Body != g.load.Body || l.Upload != g.load.Upload {
 			continue
 		}
 		if row := group.find(func(s Scenario) bool { return s.Name == g.row }); row != nil {
@@ -90,7 +94,7 @@ func printGoals(b *strings.Builder, goals []Goal) {
 		return
 	}
 	b.WriteString("\nTargets, as ratios to net/http via HAProxy\n")
-	t := table.Table{{"", "in flight", "answers of", "ratio", "target", "reached", ""}}
+	t := table.Table{{"", "in flight", "", "ratio", "target", "reached", ""}}
 	for _, g := range goals {
 		bound, verdict := "<=", "missed"
 		if g.AtLeast {
@@ -100,7 +104,7 @@ func printGoals(b *strings.Builder, goals []Goal) {
 			verdict = "met"
 		}
 		t = append(t, []string{
-			g.Row, fmt.Sprint(g.InFlight), size(g.Body), g.Ratio, fmt.Sprintf("%s %.2f", bound, g.Limit), g.Reached.String(), verdict,
+			g.Row, fmt.Sprint(g.InFlight), Load{Body: g.Body, Upload: g.Upload}.bodies(), g.Ratio, fmt.Sprintf("%s %.2f", bound, g.Limit), g.Reached.String(), verdict,
 		})
 	}
 	t.Print(b)
