@@ -56,15 +56,18 @@ type call struct {
 	since      time.Time     // it has waited since
 	returned   time.Time     // it first came back from a session; zero: it has not
 	again      bool          // it was refused once and goes again
+	idempotent bool          // it may be carried out twice
+	losses     int           // sidecars that were lost with it
+	lost       *Failure      // how the last one was
 	queued     bool
 	next, prev *call // in the queue
 }
 
 var spareCalls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
-func newCall(request []byte) *call {
+func newCall(p *plan, request []byte) *call {
 	c := spareCalls.Get().(*call) //nolint:forcetypeassert // the pool holds nothing else
-	c.request = request
+	c.request, c.idempotent = request, p.idempotent
 	return c
 }
 
@@ -77,7 +80,7 @@ func (c *call) recycle() {
 // finish ends a call, under the lock.
 func (c *call) finish(reply []byte, failure *Failure) {
 	c.session = nil
-	c.reply, c.failure = reply, failure
+	c.reply, c.failure = reply, failure.after(c.lost)
 	c.done <- struct{}{}
 }
 
@@ -92,17 +95,27 @@ func newCalls(ctx context.Context, conn *grpc.ClientConn, o *options) *calls {
 func (s *calls) roundTrip(p *plan, request []byte) ([]byte, *Failure) {
 	alone := s.open.Add(1) == 1
 	defer s.open.Add(-1)
+	var lost *Failure
 	if alone && s.solo.take() {
-		if reply, failure, sent := s.alone(p, request); sent {
+		reply, failure, sent := s.alone(p, request)
+		switch {
+		case !sent:
+		case p.idempotent && failure.interrupted():
+			lost = failure
+		default:
 			return reply, failure
 		}
 	}
-	return s.share(p, request)
+	return s.share(p, request, lost)
 }
 
-// share sends a call with those of others.
-func (s *calls) share(p *plan, request []byte) ([]byte, *Failure) {
-	c := newCall(request)
+// share sends a call with those of others. lost is how a sidecar was lost with it
+// before; nil: none was.
+func (s *calls) share(p *plan, request []byte, lost *Failure) ([]byte, *Failure) {
+	c := newCall(p, request)
+	if lost != nil {
+		c.losses, c.lost = 1, lost
+	}
 	defer c.recycle()
 	var written chan struct{}
 	if p.trace != nil {
@@ -110,7 +123,7 @@ func (s *calls) share(p *plan, request []byte) ([]byte, *Failure) {
 		c.written = written
 	}
 	if failure := s.enqueue(c); failure != nil {
-		return nil, failure
+		return nil, failure.after(c.lost)
 	}
 	for {
 		select {
@@ -187,7 +200,7 @@ func (s *calls) giveUp(p *plan, c *call) ([]byte, *Failure) {
 	case c.queued:
 		s.mu.queue.remove(c)
 		s.mu.Unlock()
-		return nil, ended(p.ctx, warmpoolv1.Delivery_DELIVERY_NOT_SENT)
+		return nil, ended(p.ctx, warmpoolv1.Delivery_DELIVERY_NOT_SENT).after(c.lost)
 	case c.session != nil:
 		c.session.abandon(c)
 		s.mu.Unlock()
@@ -215,6 +228,22 @@ func (s *calls) requeue(c *call, failure *Failure) {
 		s.mu.queue.pushFront(c)
 		s.rouse()
 	}
+}
+
+// mostLosses is how many sidecars may be lost with one request before it is not sent
+// again, be it idempotent: it may be what makes them crash.
+const mostLosses = 3
+
+// interrupt is what becomes of a call, under the lock, whose sidecar was lost with
+// it: it goes to the next one if it may be carried out twice.
+func (s *calls) interrupt(c *call, failure *Failure) {
+	if !c.idempotent || c.losses == mostLosses {
+		c.finish(nil, failure)
+		return
+	}
+	c.losses++
+	c.lost = failure
+	s.requeue(c, failure)
 }
 
 // keep makes a session whenever calls wait and there is none.

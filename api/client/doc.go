@@ -71,10 +71,12 @@
 //
 // # When the sidecar restarts
 //
-// Calls that were not handed to it are handed to its successor, within
-// [Patience]. Calls that were fail with what is known of their delivery, and are not
-// sent again by the client. A sidecar that drains finishes the calls it has, while
-// new ones go to the next one.
+// A sidecar that drains finishes the calls it has, while new ones go to the next one.
+// Calls that were not handed to it are handed to its successor, within [Patience].
+// So are those that it was lost with, or that it cut because their time was over,
+// if they are idempotent, by method, by a field Idempotency-Key or [WithIdempotent],
+// and nothing of a response was given out. They are sent again three times at most.
+// Any other call fails with what is known of its delivery.
 //
 // # A call's way
 //

@@ -109,6 +109,33 @@ func (f *Failure) drained() bool {
 	return f != nil && f.Reason == warmpoolv1.Reason_REASON_DRAINING && f.Delivery == warmpoolv1.Delivery_DELIVERY_NOT_SENT
 }
 
+// interrupted reports that a sidecar ended with the request: it was lost, or cut what
+// it had when the time for its drain was over. How far the request came is not known,
+// and nothing of a response was seen.
+func (f *Failure) interrupted() bool {
+	if f == nil || f.Delivery != warmpoolv1.Delivery_DELIVERY_UNKNOWN {
+		return false
+	}
+	lost := errors.Is(f, ErrSidecarLost) && (f.Code == codes.Unavailable || errors.Is(f, io.EOF))
+	return lost || f.Reason == warmpoolv1.Reason_REASON_DRAINING
+}
+
+// after is the failure of a request that a sidecar was lost with before, as lost says;
+// nil: none was. That the upstream has nothing of the request is not provable then,
+// and that there is no other sidecar is not why it failed.
+func (f *Failure) after(lost *Failure) *Failure {
+	switch {
+	case f == nil, lost == nil, !f.undelivered():
+	case errors.Is(f, ErrNoSidecar):
+		was := lost.clone()
+		was.Message += "; then: " + f.Message
+		return was
+	default:
+		f.Delivery = warmpoolv1.Delivery_DELIVERY_UNKNOWN
+	}
+	return f
+}
+
 // clone is another Failure of the same text.
 func (f *Failure) clone() *Failure {
 	c := *f

@@ -218,6 +218,8 @@ func (se *session) settle(in *replies) {
 			// later: one more try tells the two apart.
 			c.again = true
 			s.requeue(c, o.failure)
+		case o.failure.interrupted():
+			s.interrupt(c, o.failure)
 		default:
 			c.finish(o.response, o.failure)
 		}
@@ -256,6 +258,8 @@ func (se *session) end(err error) {
 		case c == nil:
 		case failure.drained(): // the session was refused as a whole
 			s.requeue(c, failure.clone())
+		case failure.interrupted():
+			s.interrupt(c, failure.clone())
 		default:
 			c.finish(nil, failure.clone())
 		}

@@ -50,16 +50,7 @@ func (c *Client) stream(p *plan) (*http.Response, *Failure) {
 		}
 		return c.streamHeld(p, held[len(held)-int(p.length):])
 	}
-	response, failure, unused := c.streamOnce(p, p.req.Body, nil)
-	if failure == nil || !unused || p.req.GetBody == nil {
-		return response, failure
-	}
-	again, err := p.req.GetBody()
-	if err != nil {
-		return nil, failure
-	}
-	response, failure, _ = c.streamOnce(p, again, nil)
-	return response, failure
+	return c.streamUntilOver(p, p.req.Body, nil)
 }
 
 // fits reports whether the request's body is in memory, and small.
@@ -69,22 +60,57 @@ func (p *plan) fits() bool {
 
 // streamHeld sends a request as a Stream whose body was read before.
 func (c *Client) streamHeld(p *plan, body []byte) (*http.Response, *Failure) {
-	response, failure, unused := c.streamOnce(p, nil, body)
-	if failure != nil && unused { // the sidecar went, or was about to: its successor has the request
-		response, failure, _ = c.streamOnce(p, nil, body)
+	return c.streamUntilOver(p, nil, body)
+}
+
+// fate is what became of a request that failed.
+type fate uint8
+
+const (
+	fateOver        fate = iota
+	fateUnused           // no sidecar took it: it went, or was about to
+	fateInterrupted      // the sidecar ended with it, and nothing of a response was seen
+)
+
+// streamUntilOver sends a request as a Stream, with a body that is read, or with one
+// that is there. A sidecar that went has a successor, which gets what this one did
+// not take, and what may be carried out twice.
+func (c *Client) streamUntilOver(p *plan, body io.ReadCloser, held []byte) (*http.Response, *Failure) {
+	var lost *Failure // how the last sidecar was that was lost with it
+	for n := 1; ; n++ {
+		response, failure, fate := c.streamOnce(p, body, held)
+		if failure == nil {
+			return response, nil
+		}
+		failure = failure.after(lost)
+		switch {
+		case n > mostLosses, fate == fateOver, fate == fateInterrupted && !p.idempotent:
+			return nil, failure
+		case fate == fateInterrupted:
+			lost = failure
+		}
+		if body == nil {
+			continue
+		}
+		if p.req.GetBody == nil {
+			return nil, failure
+		}
+		var err error
+		if body, err = p.req.GetBody(); err != nil {
+			return nil, failure
+		}
 	}
-	return response, failure
 }
 
 // streamOnce sends a request as a Stream, with a body that is read, or with one that
-// is there. unused reports, with a failure, that no sidecar took the request.
-func (c *Client) streamOnce(p *plan, body io.ReadCloser, held []byte) (response *http.Response, failure *Failure, unused bool) {
+// is there. A failure comes with what it means for the request.
+func (c *Client) streamOnce(p *plan, body io.ReadCloser, held []byte) (*http.Response, *Failure, fate) {
 	x := &exchange{client: c, plan: p, delivery: warmpoolv1.Delivery_DELIVERY_NOT_SENT}
 	if failure := x.open(); failure != nil {
 		if body != nil {
 			_ = body.Close()
 		}
-		return nil, failure, false // it has been waited for already
+		return nil, failure, fateOver // it has been waited for already
 	}
 	if body != nil {
 		x.upload = newUpload(x, body)
@@ -102,12 +128,18 @@ func (c *Client) streamOnce(p *plan, body io.ReadCloser, held []byte) (response 
 			p.wroteRequest(nil)
 		}
 	} // the reason is what is received
-	response, failure = x.response()
-	if failure != nil {
-		unused = failure.drained() || x.delivery == warmpoolv1.Delivery_DELIVERY_NOT_SENT && errors.Is(failure, ErrSidecarLost)
-		x.end()
+	response, failure := x.response()
+	if failure == nil {
+		return response, nil, fateOver
 	}
-	return response, failure, unused
+	x.end()
+	switch {
+	case failure.drained(), x.delivery == warmpoolv1.Delivery_DELIVERY_NOT_SENT && errors.Is(failure, ErrSidecarLost):
+		return nil, failure, fateUnused
+	case failure.interrupted():
+		return nil, failure, fateInterrupted
+	}
+	return nil, failure, fateOver
 }
 
 // open opens the stream, and waits for a sidecar as long as the client's patience
