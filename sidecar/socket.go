@@ -80,7 +80,9 @@ func listenUnix(path string, access socketAccess) (*unixSocket, error) {
 	}
 	file, err := os.Lstat(temporary)
 	if err == nil {
+		unlock := lockFolder(filepath.Dir(path))
 		err = os.Rename(temporary, path)
+		unlock()
 	}
 	if err != nil {
 		_ = l.Close()
@@ -158,8 +160,10 @@ func bindAt(path string, access socketAccess) (*net.UnixListener, error) {
 func (s *unixSocket) Close() error { return s.close() }
 
 // closeNow removes the path while the socket is still held: so long nothing else
-// can have its inode, and the comparison cannot be deceived.
+// can have its inode, and the comparison cannot be deceived. The lock keeps a
+// successor from taking the path between the two.
 func (s *unixSocket) closeNow() error {
+	defer lockFolder(filepath.Dir(s.path))()
 	if now, err := os.Lstat(s.path); err == nil && os.SameFile(now, s.file) {
 		_ = os.Remove(s.path) // a socket that stays behind is no obstacle to the next process
 	}
