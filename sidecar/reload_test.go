@@ -291,9 +291,7 @@ func TestACertificateThatIsRenewedIsTakenForNewConnections(t *testing.T) {
 	send(t, f.client(t), &warmpoolv1.HttpRequest{Upstream: "web"})
 	writePEM(t, ca, s.Certificate().Raw, s.Certificate().Raw)
 	f.generation(t, 2)
-	if !strings.Contains(f.log.String(), "the file changed") {
-		t.Error("the log does not say why")
-	}
+	eventually(t, "the log's word why", func() bool { return strings.Contains(f.log.String(), "the file changed") })
 	send(t, f.client(t), &warmpoolv1.HttpRequest{Upstream: "web"})
 }
 

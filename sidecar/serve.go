@@ -14,9 +14,15 @@ import (
 	"github.com/warmpool-dev/warmpool/pool"
 )
 
-// settle is how long the last answers may take to leave once no call runs, and
-// how long idle upstream connections may take to close.
+// settle is how long the last answers may take to leave once no call runs, how
+// long idle upstream connections may take to close, and how long the last metrics
+// and traces may take to be delivered.
 const settle = time.Second
+
+// hurriedSettle is settle once drain.grace is over, or the sidecar was told twice to
+// stop: whoever stops it may wait for two seconds in all, as Kubernetes does where
+// the application has used up the time for both.
+const hurriedSettle = 400 * time.Millisecond
 
 // Serve answers until ctx ends, being ready once the warm floors stand or
 // warm_timeout is over; then it drains: readiness goes, the sidecar keeps
@@ -93,10 +99,17 @@ func (s *Sidecar) keepServing(failed <-chan error) {
 	defer over.Stop()
 	select {
 	case <-over.C:
+	case <-s.hurried:
 	case err := <-failed:
 		s.log.Error("a listener failed", "error", err)
 	}
 }
+
+// Hurry ends a drain, or drain.keep_serving before it, as if drain.grace were over:
+// what runs fails with what is known of its delivery, and Serve returns within two
+// seconds. It may be called more than once, and before the drain has begun, which
+// it then shortens.
+func (s *Sidecar) Hurry() { s.hurry() }
 
 // drain ends everything, in the order in which nothing is lost that can be
 // finished within drain.grace.
@@ -117,44 +130,72 @@ func (s *Sidecar) drain() {
 		wg.Go(s.control.GracefulStop)
 		wg.Wait()
 	}()
-	s.finish(stopped, grace)
+	patience := settle
+	if s.finish(stopped, grace) {
+		patience = hurriedSettle
+	}
 	s.data.Stop()
 	s.control.Stop()
 	<-stopped
 
-	s.closePool(settle)
-	s.book.deletions.Wait()
-	s.stopAdmin()
-	s.stopTelemetry()
+	// Both may have to wait for others, who are not to be waited for twice.
+	var ends sync.WaitGroup
+	ends.Go(func() {
+		s.cutting.Wait()
+		s.closePool(patience)
+		s.book.deletions.Wait()
+		s.stopTelemetry(patience)
+	})
+	ends.Go(func() { s.stopAdmin(patience) })
+	ends.Wait()
 	s.dialLog.stop()
 }
 
 // finish waits until the servers have stopped gracefully, or no call is left and
-// its answer had the time to leave. Calls that still run when grace is over are
-// ended by closing the pool, so that they fail with a reason and say what is
-// known of their delivery, instead of just breaking off.
-func (s *Sidecar) finish(stopped <-chan struct{}, grace time.Duration) {
+// its answer had the time to leave: then sessions whose clients have not ended them
+// are ended, and what else is open is left to be broken off. Calls that still run
+// when grace is over, or the sidecar is hurried, are ended by closing the pool, so
+// that they fail with a reason and say what is known of their delivery, instead of
+// just breaking off. It reports whether it came to that.
+func (s *Sidecar) finish(stopped <-chan struct{}, grace time.Duration) (cut bool) {
 	graceOver := time.NewTimer(grace)
 	defer graceOver.Stop()
 	settled := time.NewTimer(0)
 	defer settled.Stop()
 	<-settled.C
-	cut := false
+	hurried, ending := s.hurried, false
 	for {
+		over := false
 		select {
 		case <-stopped:
-			return
+			return cut
 		case <-s.running.idle:
-			settled.Reset(settle)
+			if !ending {
+				settled.Reset(settle)
+			}
 		case <-settled.C:
-			if cut || s.running.calls.Load() == 0 {
-				return
+			switch {
+			case ending:
+				return cut
+			case s.running.calls.Load() == 0:
+				ending = true
+				s.http.sessions.close()
+				settled.Reset(hurriedSettle)
 			}
 		case <-graceOver.C:
 			s.log.Warn("drain.grace is over", "running", s.running.calls.Load())
-			s.closePool(0)
-			cut = true
-			settled.Reset(settle)
+			over = true
+		case <-hurried:
+			s.log.Warn("the drain is cut short", "running", s.running.calls.Load())
+			over = true
+		}
+		if over && !cut {
+			hurried, cut, ending = nil, true, true
+			graceOver.Stop()
+			// Not waited for: what a client does not read is held until its connection is closed.
+			s.cutting.Go(func() { s.closePool(0) })
+			s.http.sessions.close()
+			settled.Reset(hurriedSettle)
 		}
 	}
 }
@@ -174,8 +215,8 @@ func (s *Sidecar) closePool(patience time.Duration) {
 }
 
 // stopTelemetry sends what has not been sent yet, if that is done in a moment.
-func (s *Sidecar) stopTelemetry() {
-	ctx, cancel := context.WithTimeout(context.Background(), settle)
+func (s *Sidecar) stopTelemetry(patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := s.telemetry.stop(ctx); err != nil {
 		s.log.Warn("metrics or traces were not delivered", "error", err)
@@ -194,8 +235,8 @@ func unjoin(err error) []error {
 }
 
 // stopAdmin ends the probes last, so that they can be asked during the drain.
-func (s *Sidecar) stopAdmin() {
-	ctx, cancel := context.WithTimeout(context.Background(), settle)
+func (s *Sidecar) stopAdmin(patience time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if s.admin.Shutdown(ctx) != nil {
 		_ = s.admin.Close() // what is left is a probe that does not read its answer

@@ -21,7 +21,7 @@ import (
 
 // session is one Session: a stream that carries many exchanges at once. Two
 // goroutines belong to it, however many exchanges there are: one receives and
-// begins them, one sends. An exchange is ended by the goroutine that reads its
+// begins them, one, the gRPC method's, sends. An exchange is ended by the goroutine that reads its
 // connection, which writes the reply behind those that wait to be sent; all that
 // wait leave in one message.
 type session struct {
@@ -41,8 +41,10 @@ type session struct {
 		sending  bool                    // the sender has been woken, or is at it
 		draining bool
 		told     bool // the client knows of draining
+		closed   bool // no call is taken any more: the session ends once those that run are answered
 		ended    bool // the client sends no more
-		gone     bool // the stream is broken
+		err      error
+		gone     bool // the stream is broken, and no call is taken any more
 	}
 }
 
@@ -81,33 +83,42 @@ func sessionHandler(srv any, stream grpc.ServerStream) error {
 }
 
 // serve runs the session until the client has ended it and has every reply, or
-// is gone.
+// is gone, or the sidecar is about to stop and closes it. In the last case the
+// client is told that what it has no reply to was not taken.
 func (se *session) serve() error {
 	stop := context.AfterFunc(se.stream.Context(), se.abandon)
 	defer stop()
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		se.send()
-	}()
-	err := se.receive()
+	go se.receive() // where it is not the client that ends the session it ends with the stream, and begins nothing more
+	se.send()
+	se.mu.Lock()
+	defer se.mu.Unlock()
+	switch {
+	case se.mu.ended:
+		return se.mu.err
+	case se.mu.gone:
+		return status.FromContextError(se.stream.Context().Err()).Err()
+	}
+	return se.service.refusal(&shuttingDown, nil)
+}
+
+// receive takes what the client sends until it has ended the session or is gone.
+func (se *session) receive() {
+	err := se.receiveAll()
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	se.mu.Lock()
-	se.mu.ended = true
+	se.mu.ended, se.mu.err = true, err
 	se.mu.gone = se.mu.gone || err != nil
 	se.rouse()
 	se.mu.Unlock()
 	if err != nil {
 		se.abandon()
 	}
-	<-sent
-	return err
 }
 
-// receive begins the calls that the client sends.
-func (se *session) receive() error {
+// receiveAll begins the calls that the client sends.
+func (se *session) receiveAll() error {
 	var in sessionMessage
 	for {
 		if err := se.stream.RecvMsg(&in); err != nil {
@@ -181,6 +192,10 @@ func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem
 			se.mu.room.Wait()
 		}
 	}
+	if se.mu.gone || se.mu.closed {
+		se.mu.Unlock()
+		return
+	}
 	se.mu.unsent++
 	_, duplicate := se.mu.calls[id]
 	var failure *pool.Error
@@ -233,7 +248,7 @@ func (se *session) enter(batch *pool.Batch, c *sessionCall) (refused *pool.Error
 }
 
 func (se *session) full() bool {
-	return (se.mu.unsent >= se.limit || se.mu.out.size >= maxUnsent) && !se.mu.gone
+	return (se.mu.unsent >= se.limit || se.mu.out.size >= maxUnsent) && !se.mu.gone && !se.mu.closed
 }
 
 func sessionFailure(detail string) *pool.Error {
@@ -302,7 +317,12 @@ func (se *session) refuse(id uint64, failure *pool.Error, message []byte, duplic
 func (se *session) cancel(id uint64) {
 	se.mu.Lock()
 	c := se.mu.calls[id]
-	if c == nil {
+	switch {
+	case c != nil:
+	case se.mu.gone || se.mu.closed:
+		se.mu.Unlock()
+		return
+	default:
 		se.mu.unsent++
 		f, _ := se.service.failureMessage(sessionFailure("there is no call with this id to cancel: it is over, or was never begun"), nil)
 		f.Reason = warmpoolv1.Reason_REASON_UNKNOWN_ID
@@ -350,6 +370,16 @@ func (se *session) drain() {
 	se.mu.Unlock()
 }
 
+// close ends the session once every call that it has is answered. What the client
+// sends from now on is not taken, and has no reply of its own.
+func (se *session) close() {
+	se.mu.Lock()
+	se.mu.closed = true
+	se.mu.room.Broadcast()
+	se.rouse()
+	se.mu.Unlock()
+}
+
 // rouse wakes the sender, under the lock, if it sleeps.
 func (se *session) rouse() {
 	if !se.mu.sending {
@@ -358,7 +388,8 @@ func (se *session) rouse() {
 	}
 }
 
-// send sends replies until the client has all, or is gone and every call is over.
+// send sends replies until the client has all that it will get and every call is
+// over.
 func (se *session) send() {
 	var spare []outMessage
 	for range se.wake {
@@ -369,7 +400,7 @@ func (se *session) send() {
 			tell := se.mu.draining && !se.mu.told
 			if len(out) == 0 && !tell {
 				se.mu.sending = false
-				done := (se.mu.ended || se.mu.gone) && len(se.mu.calls) == 0
+				done := (se.mu.ended || se.mu.gone || se.mu.closed) && len(se.mu.calls) == 0
 				se.mu.Unlock()
 				if done {
 					return
@@ -437,7 +468,7 @@ func encodeFailure(id uint64, f *warmpoolv1.Failure) []byte {
 	return encoded
 }
 
-// sessions are those that are open, so that they can be told to drain.
+// sessions are those that are open, so that they can be told to drain, and ended.
 type sessions struct {
 	mu struct {
 		sync.Mutex
@@ -470,6 +501,15 @@ func (s *sessions) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.mu.open)
+}
+
+// close ends all of them, after drain.
+func (s *sessions) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for se := range s.mu.open {
+		se.close()
+	}
 }
 
 func (s *sessions) drain() {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
@@ -202,6 +203,87 @@ func TestASessionIsToldOfTheDrainAndKeepsItsCalls(t *testing.T) {
 		t.Errorf("the call that ran: %v", r)
 	}
 	h.wait(t)
+}
+
+// A client that leaves a session open is told at its end that every call it has no reply to was not taken: it may send
+// those again, whatever they are.
+func TestASessionThatIsLeftOpenIsEndedByTheDrainAndNotBrokenOff(t *testing.T) {
+	h := start(t, web(t, func(http.ResponseWriter, *http.Request) {}))
+	s, _ := sessionOf(t, h)
+	calls(t, s, call(1, &warmpoolv1.HttpRequest{Upstream: "web"}))
+	replies(t, s, 1)
+	h.stop()
+	var sent, answered uint64 = 1, 1
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			readRefusal(t, err).want(t, codes.Unavailable, warmpoolv1.Reason_REASON_DRAINING, warmpoolv1.Delivery_DELIVERY_NOT_SENT)
+			break
+		}
+		for _, r := range m.GetReplies() {
+			answered++
+			if f := r.GetFailure(); f.GetReason() != warmpoolv1.Reason_REASON_DRAINING || f.GetDelivery() != warmpoolv1.Delivery_DELIVERY_NOT_SENT {
+				t.Errorf("a call of a session that was told: %v", r)
+			}
+		}
+		sent++ // until it is ended, and then one that is not taken
+		if err := s.Send(&warmpoolv1.SessionRequest{Calls: []*warmpoolv1.SessionCall{call(sent, &warmpoolv1.HttpRequest{Upstream: "web"})}}); err != nil {
+			sent--
+		}
+	}
+	if answered != sent && answered != sent-1 {
+		t.Errorf("%d calls were sent and %d answered", sent, answered)
+	}
+	h.wait(t)
+}
+
+func TestACallThatHangsAndAClientThatReadsNothingDoNotOutlastTheGrace(t *testing.T) {
+	g := newGate()
+	defer close(g.open)
+	for _, c := range []struct {
+		name  string
+		grace time.Duration
+		hurry bool
+	}{{"the grace is over", 20 * time.Millisecond, false}, {"it is hurried", time.Hour, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			endless := &warmpoolv1.Upstream{Name: "endless", Url: web(t, func(w http.ResponseWriter, _ *http.Request) {
+				for block := make([]byte, 64<<10); ; {
+					if _, err := w.Write(block); err != nil {
+						return
+					}
+				}
+			}).GetUrl()}
+			cfg := settings(shortDir(t), web(t, g.serve), endless)
+			cfg.Drain.Grace = durationpb.New(c.grace)
+			h := startWith(t, cfg)
+			s, _ := sessionOf(t, h)
+			calls(t, s, call(1, &warmpoolv1.HttpRequest{Upstream: "web"}))
+			g.await(t)
+			stream, err := h.client(t).Stream(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := stream.Send(&warmpoolv1.StreamRequest{Part: &warmpoolv1.StreamRequest_Head{Head: &warmpoolv1.HttpRequest{Upstream: "endless"}}, End: true}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := stream.Recv(); err != nil { // and no more is read
+				t.Fatal(err)
+			}
+			h.stop()
+			if c.hurry {
+				h.Hurry()
+			}
+			if m, err := s.Recv(); err != nil || !m.GetDraining() {
+				t.Errorf("got %v, %v", m, err)
+			} else if len(m.GetReplies()) == 0 {
+				m, err = s.Recv()
+				if err != nil || m.GetReplies()[0].GetFailure().GetDelivery() != warmpoolv1.Delivery_DELIVERY_UNKNOWN {
+					t.Errorf("the call that ran: %v, %v", m, err)
+				}
+			}
+			h.wait(t)
+		})
+	}
 }
 
 func TestAClientThatReadsNothingHoldsNobodyElseUp(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -71,6 +72,10 @@ type Sidecar struct {
 	control   *grpc.Server
 	probes    *grpc.Server // gRPC health on the admin listener
 	admin     *http.Server
+
+	hurry   func()
+	hurried <-chan struct{} // closed by hurry
+	cutting sync.WaitGroup  // the pool's end, where drain.grace was over first
 }
 
 // New adds the configured upstreams and binds every listener, so that clients
@@ -92,6 +97,8 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		settings: newSettings(cfg), log: log, version: o.Version,
 		dialLog: newDialLog(log), health: newHealth(), running: newRunning(), events: newHub(),
 	}
+	hurry, cut := context.WithCancel(context.Background())
+	s.hurry, s.hurried = cut, hurry.Done()
 	if s.telemetry, err = newTelemetry(cfg, o.Version, log); err != nil {
 		return nil, err
 	}

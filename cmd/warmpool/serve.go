@@ -17,9 +17,9 @@ import (
 // environmentPrefix is what the environment's names of settings begin with.
 const environmentPrefix = "WARMPOOL_"
 
-// cutPatience is how long a sidecar that was told twice to stop may take to
-// tell its callers.
-const cutPatience = time.Second
+// cutPatience is how long a sidecar that was told twice to stop may take to tell its
+// callers and to let go of everything. It needs less, unless something hangs.
+const cutPatience = 1800 * time.Millisecond
 
 func newServeCommand(std streams) *cobra.Command {
 	var file string
@@ -112,12 +112,7 @@ func serveUntil(ctx context.Context, s *sidecar.Sidecar, signals <-chan os.Signa
 	case got := <-signals:
 		log.Warn("told again to stop: cutting what runs", "signal", got.String())
 	}
-	// Closing the pool answers every running call with a Failure that says what is known of its delivery.
-	now, cancel := context.WithCancel(context.Background())
-	cancel()
-	if err := s.Pool().Close(now); err != nil {
-		log.Warn("cut", "error", err)
-	}
+	s.Hurry()
 	patience := time.NewTimer(cutPatience)
 	defer patience.Stop()
 	select {

@@ -1115,7 +1115,8 @@ type SessionResponse struct {
 	// In the order in which they were completed, not in the order of the calls.
 	Replies []*SessionReply `protobuf:"bytes,1,rep,name=replies,proto3" json:"replies,omitempty"`
 	// The sidecar is about to stop: open calls are still answered, new ones are refused with REASON_DRAINING. Close the
-	// session when the last reply is in and open a new one.
+	// session when the last reply is in and open a new one. A session that is left open ends with UNAVAILABLE and a Failure
+	// (REASON_DRAINING, DELIVERY_NOT_SENT) among its details: calls that have no reply then were not taken.
 	Draining      bool `protobuf:"varint,2,opt,name=draining,proto3" json:"draining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -891,7 +891,8 @@ func (x *Log) GetFormat() string {
 // Drain configures stopping: on SIGTERM nothing new is accepted, what runs is finished, then the process exits with 0.
 type Drain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Longest time for what runs to finish; what is left then is cancelled.
+	// Longest time for what runs to finish; what is left then is cancelled, as it is by a second signal. The process ends
+	// within 1.5 s after that, whatever hangs.
 	Grace *durationpb.Duration `protobuf:"bytes,1,opt,name=grace,proto3" json:"grace,omitempty"`
 	// How long to keep serving after the signal before draining begins, for a plain container that is told to stop at the
 	// same moment as the application it serves. Not needed as a native sidecar.
