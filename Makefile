@@ -100,9 +100,10 @@ conformance: ## Play HTTP/1.1 conformance cases through gRPC and report; CASES=F
 		| grep -vE '^ *(---|===) '
 
 .PHONY: soak
-soak: ## Play every fault at length: 200,000 requests, 100,000 POSTs to servers that close at the wrong moment, 1 GiB to a slow reader
+soak: ## Play every fault at length: 200,000 requests, 100,000 POSTs to servers that close at the wrong moment, 1 GiB to a slow reader, 50 sidecars replaced and 50 killed under load
 	go test $(RACE) -count=1 -v -timeout 60m ./pool/soak -args -requests=200000 -posts=100000
 	go test -count=1 -v ./sidecar/e2e -run SlowReader -args -slow-mib=1024 -slow-rate=10
+	go test $(RACE) -count=1 -v -timeout 30m ./sidecar/e2e -run 'RollingReplacement|KilledSidecar' -args -upgrades=50
 
 # The servers are waited for: it costs next to no CPU.
 IDLETIME ?= 10m

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -36,12 +37,12 @@ log: {format: text}
 // are added to it. The sidecar is stopped with the test and must then exit with 0.
 func startSidecar(t *testing.T, config string, values ...any) *sidecar {
 	t.Helper()
-	path, dir := warmpool(t), folder(t)
+	dir := folder(t)
 	socket, port := filepath.Join(dir, "data.sock"), freePort(t)
 	file := filepath.Join(dir, "warmpool.yaml")
 	writeFile(t, file, fmt.Sprintf(sidecarConfig, socket, loopback(port), fmt.Sprintf(config, values...)))
 	s := &sidecar{unix: "unix://" + socket, tcp: loopback(port), file: file}
-	s.serve(t, path)
+	s.serve(t)
 	return s
 }
 
@@ -49,20 +50,28 @@ func startSidecar(t *testing.T, config string, values ...any) *sidecar {
 func (s *sidecar) startNext(t *testing.T) *sidecar {
 	t.Helper()
 	next := &sidecar{unix: s.unix, tcp: s.tcp, file: s.file}
-	next.serve(t, warmpool(t))
+	next.serve(t)
 	return next
 }
 
-func (s *sidecar) serve(t *testing.T, path string) {
+// begin starts the process, which is stopped with the test.
+func (s *sidecar) begin(t *testing.T, env ...string) {
 	t.Helper()
-	cmd := exec.Command(path, "serve", "-c", s.file)
+	cmd := exec.Command(warmpool(t), "serve", "-c", s.file)
 	for _, variable := range os.Environ() {
 		if !strings.HasPrefix(variable, "WARMPOOL_") {
 			cmd.Env = append(cmd.Env, variable)
 		}
 	}
+	cmd.Env = append(cmd.Env, env...)
 	s.process = start(t, "warmpool serve", cmd)
 	t.Cleanup(func() { s.stop(t) }) // before what start has registered
+}
+
+// serve starts the process and waits until it answers.
+func (s *sidecar) serve(t *testing.T) {
+	t.Helper()
+	s.begin(t)
 	if err := s.process.accepts(t.Context(), s.tcp); err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +81,16 @@ func (s *sidecar) serve(t *testing.T, path string) {
 	answer, err := healthv1.NewHealthClient(conn).Check(ctx, &healthv1.HealthCheckRequest{}, grpc.WaitForReady(true))
 	if err != nil || answer.GetStatus() != healthv1.HealthCheckResponse_SERVING {
 		t.Fatalf("health of the sidecar: %v, %v", answer.GetStatus(), err)
+	}
+}
+
+// logs waits until the sidecar has written a text.
+func (s *sidecar) logs(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(startLimit); !strings.Contains(s.process.log.String(), text); <-time.After(pollPause) {
+		if time.Now().After(end) {
+			t.Fatalf("the sidecar has not written %q, but:\n%s", text, s.process.log.String())
+		}
 	}
 }
 
