@@ -174,7 +174,7 @@ type dialFailure struct {
 	endpoint  netip.AddrPort // zero when it never came to an address
 	detail    string
 	err       error
-	permanent bool // trying again soon cannot help: a certificate that does not verify, a name that does not exist
+	permanent bool // trying again soon cannot help: a certificate that does not verify, a name that does not exist, a forbidden address
 }
 
 // order is something the driver must do, outside the lock.

@@ -102,6 +102,9 @@ func (d *dialer) sources(address string) []netip.Addr {
 // sees what happens below TLS.
 func (d *dialer) dial(ctx context.Context, to netip.AddrPort, connected func()) (net.Conn, *noticer, dialTimes, *dialFailure) {
 	var times dialTimes
+	if failure := d.policy.refuses(to); failure != nil {
+		return nil, nil, times, failure
+	}
 	begun := time.Now()
 	limited, cancel := context.WithTimeout(ctx, d.policy.ConnectTimeout)
 	tcp, err := d.tcp(limited, "tcp", to.String())

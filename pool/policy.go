@@ -21,6 +21,12 @@ type Policy struct {
 	URL       string           // origin: scheme http or https, host, optional port; nothing else
 	Endpoints []netip.AddrPort // fixed addresses; empty: the URL's host is resolved by DNS
 
+	// GuardAddresses is for a URL that somebody else has chosen: no connection is made
+	// to an address that is loopback, link-local, multicast, broadcast, unspecified or
+	// known for cloud metadata, whatever name led to it.
+	GuardAddresses bool
+	Unlisted       bool // left out where who asks for an upstream that there is not is told of those that there are
+
 	Warm        int           // the warm floor: connections kept established with no traffic
 	Max         int           // connections at most, dialing ones included
 	MaxDialing  int           // handshakes in flight at most

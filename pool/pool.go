@@ -160,7 +160,7 @@ func (p *Pool) Upstream(name string) (*Upstream, error) {
 	}
 	return nil, &Error{
 		Reason: ReasonUnknownUpstream, Delivery: DeliveryNotSent, Upstream: name,
-		Detail: fmt.Sprintf("there is no such upstream; there are: %s", shortList(p.Names())),
+		Detail: fmt.Sprintf("there is no such upstream; there are: %s", shortList(p.listed())),
 	}
 }
 
@@ -188,6 +188,20 @@ func (p *Pool) Names() []string {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return slices.Sorted(maps.Keys(p.mu.upstreams))
+}
+
+// listed are the names that everybody may know.
+func (p *Pool) listed() []string {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var names []string
+	for name, u := range p.mu.upstreams {
+		if !u.policy().Unlisted {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Remove takes an upstream away: requests that wait for it fail, those that

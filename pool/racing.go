@@ -180,7 +180,7 @@ func (a *admission) reached(e *endpoint) {
 // unreached takes note of a dial that failed, for e's family.
 func (a *admission) unreached(e *endpoint, f *dialFailure, now instant) {
 	if f.reason != ReasonDialTimeout && f.reason != ReasonDialFailed {
-		return // it answered
+		return // it answered, or was not asked
 	}
 	mine := familyOf(e)
 	other := false

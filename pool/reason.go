@@ -16,6 +16,7 @@ const (
 	ReasonDeadlineExceeded         // the caller's deadline or timeout passed
 	ReasonCancelled                // the caller gave up
 	ReasonDNSFailed                // the upstream's host could not be resolved
+	ReasonAddressForbidden         // the address is one that the upstream must not connect to
 	ReasonDialRefused              // the endpoint refused the connection
 	ReasonDialTimeout              // TCP connect or TLS handshake took too long
 	ReasonDialFailed               // the connection could not be made for another cause
@@ -39,7 +40,7 @@ const (
 
 var reasonNames = [reasonCount]string{
 	"NONE", "UNKNOWN_UPSTREAM", "INVALID_REQUEST", "REQUEST_TOO_LARGE", "UNSUPPORTED", "QUEUE_FULL",
-	"WAIT_TIMEOUT", "DEADLINE_EXCEEDED", "CANCELLED", "DNS_FAILED", "DIAL_REFUSED", "DIAL_TIMEOUT",
+	"WAIT_TIMEOUT", "DEADLINE_EXCEEDED", "CANCELLED", "DNS_FAILED", "ADDRESS_FORBIDDEN", "DIAL_REFUSED", "DIAL_TIMEOUT",
 	"DIAL_FAILED", "NO_LOCAL_PORT", "TLS_FAILED", "CONNECTION_CLOSED", "CONNECTION_RESET", "WRITE_FAILED",
 	"RESPONSE_TRUNCATED", "MALFORMED_RESPONSE", "RESPONSE_TOO_LARGE", "BODY_TOO_LARGE", "RESPONSE_TIMEOUT",
 	"BODY_TIMEOUT", "UPSTREAM_DELETED", "UPSTREAM_PAUSED", "DRAINING", "INTERNAL",

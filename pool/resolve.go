@@ -120,7 +120,7 @@ func (u *Upstream) rest(ctx context.Context, begun time.Time, pause, least time.
 // doubt says that a dial has failed in a way that another address might not.
 func (u *Upstream) doubt(f *dialFailure) {
 	switch f.reason {
-	case ReasonDialRefused, ReasonDialTimeout, ReasonDialFailed, ReasonConnectionClosed, ReasonConnectionReset:
+	case ReasonAddressForbidden, ReasonDialRefused, ReasonDialTimeout, ReasonDialFailed, ReasonConnectionClosed, ReasonConnectionReset:
 		select {
 		case u.doubted <- struct{}{}:
 		default:

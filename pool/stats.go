@@ -88,6 +88,46 @@ type Counters struct {
 	UpkeepRefused  uint64 // times that keeping windows open was refused, because it would have bought nothing
 }
 
+// Add adds another upstream's counters.
+func (c *Counters) Add(o *Counters) {
+	for _, pair := range [][2][]uint64{
+		{c.Dials[:], o.Dials[:]},
+		{c.Failures[:], o.Failures[:]},
+		{c.RetriesAfter[:], o.RetriesAfter[:]},
+		{c.DialFailures[:], o.DialFailures[:]},
+		{c.Refused[:], o.Refused[:]},
+		{c.Closed[:], o.Closed[:]},
+	} {
+		for i, n := range pair[1] {
+			pair[0][i] += n
+		}
+	}
+	c.Opened += o.Opened
+	c.Exchanges += o.Exchanges
+	c.Reused += o.Reused
+	c.Stood += o.Stood
+	c.Responses += o.Responses
+	c.Retries += o.Retries
+	c.RetriesRefused += o.RetriesRefused
+	c.Stale += o.Stale
+	c.NotReceived += o.NotReceived
+	c.Waits += o.Waits
+	c.WaitTime += o.WaitTime
+	c.DialsFailed += o.DialsFailed
+	c.TLSHandshakes += o.TLSHandshakes
+	c.TLSResumed += o.TLSResumed
+	c.ConnectTime += o.ConnectTime
+	c.HandshakeTime += o.HandshakeTime
+	c.Sent += o.Sent
+	c.Received += o.Received
+	c.HandshakesSaved += o.HandshakesSaved
+	c.HandshakeTimeSaved += o.HandshakeTimeSaved
+	c.RoundsSaved += o.RoundsSaved
+	c.UpkeepRequests += o.UpkeepRequests
+	c.UpkeepBytes += o.UpkeepBytes
+	c.UpkeepRefused += o.UpkeepRefused
+}
+
 // ConnectionInfo is one connection as it is now.
 type ConnectionInfo struct {
 	Upstream  string

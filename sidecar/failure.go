@@ -61,6 +61,7 @@ func failureOf(e *pool.Error, at *fieldError, retryAfter time.Duration) *warmpoo
 //   - DEADLINE_EXCEEDED: time ran out, the caller's or the operator's. Never
 //     UNAVAILABLE, which clients retry by themselves: the upstream may be at work
 //     on the request (Failure.delivery says what is known).
+//   - PERMISSION_DENIED: the operator does not let requests go there.
 //   - UNAVAILABLE: the upstream cannot be reached, broke off, or is going away.
 //   - INTERNAL: somebody broke the protocol: the upstream, or the sidecar itself.
 func codeOf(r pool.Reason) codes.Code {
@@ -78,6 +79,8 @@ func codeOf(r pool.Reason) codes.Code {
 		return codes.DeadlineExceeded
 	case pool.ReasonCancelled:
 		return codes.Canceled
+	case pool.ReasonAddressForbidden:
+		return codes.PermissionDenied
 	case pool.ReasonDNSFailed, pool.ReasonDialRefused, pool.ReasonDialTimeout, pool.ReasonDialFailed,
 		pool.ReasonNoLocalPort, pool.ReasonTLSFailed,
 		pool.ReasonConnectionClosed, pool.ReasonConnectionReset, pool.ReasonWriteFailed, pool.ReasonResponseTruncated,

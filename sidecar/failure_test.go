@@ -29,6 +29,7 @@ var codeByReason = map[pool.Reason]codes.Code{
 	pool.ReasonDeadlineExceeded:  codes.DeadlineExceeded,
 	pool.ReasonCancelled:         codes.Canceled,
 	pool.ReasonDNSFailed:         codes.Unavailable,
+	pool.ReasonAddressForbidden:  codes.PermissionDenied,
 	pool.ReasonDialRefused:       codes.Unavailable,
 	pool.ReasonDialTimeout:       codes.Unavailable,
 	pool.ReasonDialFailed:        codes.Unavailable,

@@ -89,6 +89,7 @@ func (f *Failure) Retryable() bool {
 	switch f.Reason {
 	case warmpoolv1.Reason_REASON_INVALID_REQUEST, warmpoolv1.Reason_REASON_REQUEST_TOO_LARGE, warmpoolv1.Reason_REASON_UNSUPPORTED,
 		warmpoolv1.Reason_REASON_UNKNOWN_UPSTREAM, warmpoolv1.Reason_REASON_UPSTREAM_DELETED, warmpoolv1.Reason_REASON_NOT_ALLOWED,
+		warmpoolv1.Reason_REASON_ADDRESS_FORBIDDEN,
 		warmpoolv1.Reason_REASON_MALFORMED_RESPONSE, warmpoolv1.Reason_REASON_RESPONSE_TOO_LARGE, warmpoolv1.Reason_REASON_BODY_TOO_LARGE,
 		warmpoolv1.Reason_REASON_CANCELLED:
 		return false

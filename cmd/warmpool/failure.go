@@ -74,6 +74,7 @@ var advice = map[warmpoolv1.Reason]string{
 	warmpoolv1.Reason_REASON_DEADLINE_EXCEEDED:  "allow more time (--timeout), or look where it went (--receipt)",
 	warmpoolv1.Reason_REASON_CANCELLED:          "nothing: the caller gave up",
 	warmpoolv1.Reason_REASON_DNS_FAILED:         "check the host in the upstream's url and the resolver where the sidecar runs",
+	warmpoolv1.Reason_REASON_ADDRESS_FORBIDDEN:  "look up what the name resolves to; if the address is meant, configure an upstream for it",
 	warmpoolv1.Reason_REASON_DIAL_REFUSED:       "check that the upstream runs and listens at this address and port",
 	warmpoolv1.Reason_REASON_DIAL_TIMEOUT:       "check the way to this address (firewall, network policy), or raise timeouts.connect or timeouts.tls_handshake",
 	warmpoolv1.Reason_REASON_DIAL_FAILED:        "check the way to this address from where the sidecar runs",
@@ -95,6 +96,7 @@ var advice = map[warmpoolv1.Reason]string{
 	warmpoolv1.Reason_REASON_RETRY_BUDGET:       "try again later",
 	warmpoolv1.Reason_REASON_DUPLICATE_ID:       "give each open call of a session an id of its own",
 	warmpoolv1.Reason_REASON_UNKNOWN_ID:         "cancel only calls that are open",
+	warmpoolv1.Reason_REASON_ORIGIN_LIMIT:       "raise dynamic_origins.max, or wait until others have not been used for dynamic_origins.max_idle_time",
 	warmpoolv1.Reason_REASON_NOT_ALLOWED:        "ask the operator to let this caller use the upstream",
 	warmpoolv1.Reason_REASON_INTERNAL:           "this is a defect of the sidecar: report it with the sidecar's log",
 }

@@ -160,6 +160,11 @@ const (
 	Reason_REASON_NOT_ALLOWED Reason = 31
 	// A defect of the sidecar. INTERNAL.
 	Reason_REASON_INTERNAL Reason = 32
+	// The name of a dynamic origin leads to an address to which no connection is made: loopback, link-local, cloud metadata.
+	// PERMISSION_DENIED.
+	Reason_REASON_ADDRESS_FORBIDDEN Reason = 33
+	// There are as many dynamic origins as dynamic_origins.max allows. RESOURCE_EXHAUSTED.
+	Reason_REASON_ORIGIN_LIMIT Reason = 34
 )
 
 // Enum value maps for Reason.
@@ -198,6 +203,8 @@ var (
 		30: "REASON_UNKNOWN_ID",
 		31: "REASON_NOT_ALLOWED",
 		32: "REASON_INTERNAL",
+		33: "REASON_ADDRESS_FORBIDDEN",
+		34: "REASON_ORIGIN_LIMIT",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":        0,
@@ -233,6 +240,8 @@ var (
 		"REASON_UNKNOWN_ID":         30,
 		"REASON_NOT_ALLOWED":        31,
 		"REASON_INTERNAL":           32,
+		"REASON_ADDRESS_FORBIDDEN":  33,
+		"REASON_ORIGIN_LIMIT":       34,
 	}
 )
 
@@ -1265,7 +1274,8 @@ func (*SessionReply_Failure) isSessionReply_Outcome() {}
 // HttpRequest is one request to an upstream.
 type HttpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a configured upstream. Required.
+	// Name of a configured upstream. Or, where dynamic_origins allows it, an origin in its canonical form, such as
+	// "https://api.example.com:8443"; Host, where it is given, must then be the origin's. Required.
 	Upstream string `protobuf:"bytes,1,opt,name=upstream,proto3" json:"upstream,omitempty"`
 	// Request method, a token, case-sensitive. Empty: GET. CONNECT is refused: there are no tunnels.
 	Method string `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"`
@@ -2121,7 +2131,7 @@ const file_warmpool_v1_http_proto_rawDesc = "" +
 	"\x11DELIVERY_NOT_SENT\x10\x01\x12\x19\n" +
 	"\x15DELIVERY_NOT_RECEIVED\x10\x02\x12\x14\n" +
 	"\x10DELIVERY_UNKNOWN\x10\x03\x12\x16\n" +
-	"\x12DELIVERY_RESPONDED\x10\x04*\xe4\x06\n" +
+	"\x12DELIVERY_RESPONDED\x10\x04*\x9b\a\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17REASON_UNKNOWN_UPSTREAM\x10\x01\x12\x1a\n" +
@@ -2156,7 +2166,9 @@ const file_warmpool_v1_http_proto_rawDesc = "" +
 	"\x13REASON_DUPLICATE_ID\x10\x1d\x12\x15\n" +
 	"\x11REASON_UNKNOWN_ID\x10\x1e\x12\x16\n" +
 	"\x12REASON_NOT_ALLOWED\x10\x1f\x12\x13\n" +
-	"\x0fREASON_INTERNAL\x10 *\xbb\b\n" +
+	"\x0fREASON_INTERNAL\x10 \x12\x1c\n" +
+	"\x18REASON_ADDRESS_FORBIDDEN\x10!\x12\x17\n" +
+	"\x13REASON_ORIGIN_LIMIT\x10\"*\xbb\b\n" +
 	"\vCloseReason\x12\x1c\n" +
 	"\x18CLOSE_REASON_UNSPECIFIED\x10\x00\x12!\n" +
 	"\x1dCLOSE_REASON_PEER_CLOSED_IDLE\x10\x01\x12 \n" +
