@@ -27,10 +27,17 @@ import (
 //	FILE                 –                     FILE_CHANGED_BY_API       as the file says
 //	API                  –                     API                       left alone; a file that has the name is refused
 //	FILE_CHANGED_BY_API  –                     FILE_CHANGED_BY_API       left alone while the file's entry is what it was, else as the file says
+//	DYNAMIC              –                     refused                   as dynamic_origins says; deleted when that no longer allows it
+//
+// Those of DYNAMIC are named by their origin, which is no name that any other can
+// have. Requests add them, and origins removes them when nobody uses them.
 type book struct {
 	pool   *pool.Pool
 	dir    string // relative file names in an upstream start here
 	events *hub
+	// ended is told of an upstream whose last connection has closed after it was
+	// removed, and whether another has its name now.
+	ended func(e *entry, another bool)
 
 	// changing is held for a whole change, so that each finds what the one before
 	// left. Nothing that takes long happens meanwhile.
@@ -54,10 +61,11 @@ type entry struct {
 	etag     string
 	created  time.Time
 	updated  time.Time
+	origin   *origin // of source DYNAMIC
 }
 
 func newBook(p *pool.Pool, dir string, events *hub) *book {
-	b := &book{pool: p, dir: dir, events: events}
+	b := &book{pool: p, dir: dir, events: events, ended: func(*entry, bool) {}}
 	b.mu.entries = make(map[string]*entry)
 	b.mu.leaving = make(map[string]*entry)
 	return b
@@ -113,9 +121,14 @@ type prepared struct {
 	files  []config.File
 }
 
-// prepare checks an upstream. The error is a *config.Error with all mistakes.
-func (b *book) prepare(u *warmpoolv1.Upstream) (*prepared, error) {
-	policy, files, err := config.Read(u, b.dir)
+// prepare checks an upstream that comes from there. The error is a *config.Error
+// with all mistakes.
+func (b *book) prepare(u *warmpoolv1.Upstream, source warmpoolv1.UpstreamSource) (*prepared, error) {
+	read := config.Read
+	if source == warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_DYNAMIC {
+		read = config.ReadOrigin
+	}
+	policy, files, err := read(u, b.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -133,8 +146,11 @@ func (b *book) add(p *prepared, source warmpoolv1.UpstreamSource) (*entry, error
 		upstream: upstream, config: p.config, source: source, files: p.files, etag: etagOf(p.config),
 		created: now, updated: now,
 	}
-	if source == warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_FILE {
+	switch source {
+	case warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_FILE:
 		e.filed = p.config
+	case warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_DYNAMIC:
+		e.origin = newOrigin()
 	}
 	b.put(e)
 	b.events.publish(&warmpoolv1.Event{Kind: warmpoolv1.EventKind_EVENT_KIND_UPSTREAM_CREATED, Upstream: e.name()})
@@ -170,6 +186,9 @@ func changesText(changed []config.Change) string {
 // does that, and returns how many exchanges were cut. changing is held, but not
 // for wait.
 func (b *book) remove(e *entry) (wait func(context.Context) int) {
+	if e.origin != nil {
+		e.origin.remove()
+	}
 	b.mu.Lock()
 	delete(b.mu.entries, e.name())
 	b.mu.leaving[e.name()] = e
@@ -186,7 +205,9 @@ func (b *book) remove(e *entry) (wait func(context.Context) int) {
 		if b.mu.leaving[e.name()] == e {
 			delete(b.mu.leaving, e.name())
 		}
+		another := b.mu.entries[e.name()] != nil
 		b.mu.Unlock()
+		b.ended(e, another)
 		if cut, ok := errors.AsType[*pool.CutError](err); ok {
 			return cut.Exchanges
 		}

@@ -124,6 +124,7 @@ type grant struct {
 	by        *access
 	every     bool                // all upstreams
 	upstreams map[string]struct{} // these
+	origins   config.Origins      // and these, as far as callers may name origins
 	control   string
 }
 
@@ -134,18 +135,24 @@ func (a *asker) grants() *grant {
 		return g
 	}
 	g := &grant{by: now, every: len(now.Rules) == 0, upstreams: make(map[string]struct{})}
+	var patterns []string
 	for _, r := range now.Rules {
 		if !a.meets(&r) {
 			continue
 		}
 		for _, name := range r.Upstreams {
 			g.every = g.every || name == config.EveryUpstream
-			g.upstreams[name] = struct{}{}
+			if config.IsOrigin(name) {
+				patterns = append(patterns, name)
+			} else {
+				g.upstreams[name] = struct{}{}
+			}
 		}
 		if g.control != controlAll && r.Control != "" {
 			g.control = r.Control
 		}
 	}
+	g.origins = config.NewOrigins(patterns)
 	a.granted.Store(g)
 	return g
 }
@@ -174,7 +181,7 @@ func (a *asker) refuses(upstream string) *pool.Error {
 	if g.every {
 		return nil
 	}
-	if _, ok := g.upstreams[upstream]; ok {
+	if _, ok := g.upstreams[upstream]; ok || g.origins.Allow(upstream) {
 		return nil
 	}
 	return &pool.Error{

@@ -75,6 +75,7 @@ const (
 	reasonEtagDiffers       = "ETAG_DIFFERS"
 	reasonMode              = "UPSTREAM_STATE"
 	reasonNoFile            = "NO_FILE"
+	reasonDynamic           = "DYNAMIC_ORIGIN"
 )
 
 // violations collects what is wrong with a request.

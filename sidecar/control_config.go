@@ -30,7 +30,7 @@ func (s *poolService) ReloadConfig(_ context.Context, in *warmpoolv1.ReloadConfi
 func (s *poolService) GetConfig(context.Context, *warmpoolv1.GetConfigRequest) (*warmpoolv1.GetConfigResponse, error) {
 	inForce := proto.CloneOf(s.settings.now.Load())
 	for _, e := range s.book.list() {
-		if s.book.get(e.name()) == e {
+		if e.origin == nil && s.book.get(e.name()) == e {
 			inForce.Upstreams = append(inForce.Upstreams, e.config)
 		}
 	}

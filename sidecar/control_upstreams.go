@@ -48,7 +48,8 @@ func (s *poolService) GetUpstream(_ context.Context, in *warmpoolv1.GetUpstreamR
 }
 
 func (s *poolService) CreateUpstream(_ context.Context, in *warmpoolv1.CreateUpstreamRequest) (*warmpoolv1.CreateUpstreamResponse, error) {
-	p, err := s.book.prepare(orEmpty(in.GetUpstream()))
+	const source = warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_API
+	p, err := s.book.prepare(orEmpty(in.GetUpstream()), source)
 	if err != nil {
 		return nil, invalidConfig(err)
 	}
@@ -58,7 +59,6 @@ func (s *poolService) CreateUpstream(_ context.Context, in *warmpoolv1.CreateUps
 	if s.book.get(name) != nil {
 		return nil, refused(codes.AlreadyExists, reasonAlreadyExists, nil, "upstream %q exists already; UpdateUpstream changes it", name)
 	}
-	const source = warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_API
 	if in.GetValidateOnly() {
 		return &warmpoolv1.CreateUpstreamResponse{Upstream: wouldBe(&entry{config: p.config, source: source, etag: etagOf(p.config)})}, nil
 	}
@@ -81,11 +81,15 @@ func (s *poolService) UpdateUpstream(_ context.Context, in *warmpoolv1.UpdateUps
 	if err := checkEtag(e, in.GetEtag()); err != nil {
 		return nil, err
 	}
+	if e.origin != nil {
+		return nil, refused(codes.FailedPrecondition, reasonDynamic, nil, "upstream %q is there because a caller named it, and has the settings that "+
+			"dynamic_origins in the file says; change those, or create an upstream of another name with this url", e.name())
+	}
 	next, err := config.Changed(e.config, change, in.GetUpdateMask().GetPaths())
 	if err != nil {
 		return nil, invalidConfig(err)
 	}
-	p, err := s.book.prepare(next)
+	p, err := s.book.prepare(next, e.source)
 	if err != nil {
 		return nil, invalidConfig(err)
 	}
@@ -134,9 +138,7 @@ func (s *poolService) DeleteUpstream(ctx context.Context, in *warmpoolv1.DeleteU
 	go func() {
 		within, cancel := context.WithTimeout(whatever, grace)
 		defer cancel()
-		n := wait(within)
-		s.forget(e.name())
-		cut <- n
+		cut <- wait(within)
 	}()
 	ctx, cancel := s.untilDraining(ctx)
 	defer cancel()
@@ -145,13 +147,6 @@ func (s *poolService) DeleteUpstream(ctx context.Context, in *warmpoolv1.DeleteU
 		return &warmpoolv1.DeleteUpstreamResponse{Cancelled: uint64(n)}, nil
 	case <-ctx.Done():
 		return nil, stopped(ctx, ctx.Err(), "upstream %q is deleted, but requests are still under way on it", e.name())
-	}
-}
-
-// forget drops what is kept of an upstream that is gone.
-func (s *poolService) forget(name string) {
-	if s.book.get(name) == nil {
-		s.recent.forget(name)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/warmpool-dev/warmpool/pool"
+	"github.com/warmpool-dev/warmpool/sidecar/config"
 )
 
 // figures are the metrics that are read off the pool when somebody collects
@@ -21,8 +22,11 @@ type figures struct {
 }
 
 // observeFigures has the pool's state and counters collected with the metrics.
-// sessions is how many are open, reloads how many files were applied and refused.
-func (m *metrics) observeFigures(p *pool.Pool, sessions func() int, reloads func() (applied, refused uint64)) error {
+// sessions is how many are open, reloads how many files were applied and refused,
+// dynamic the figures of all dynamic origins together, if there have been any.
+func (m *metrics) observeFigures(
+	p *pool.Pool, sessions func() int, reloads func() (applied, refused uint64), dynamic func() (pool.Stats, bool),
+) error {
 	f := &figures{meter: m.meter}
 	f.states()
 	f.counters()
@@ -35,16 +39,22 @@ func (m *metrics) observeFigures(p *pool.Pool, sessions func() int, reloads func
 		applied, refused := reloads()
 		o.ObserveInt64(files, int64(applied), metric.WithAttributes(attribute.String("result", "applied")))
 		o.ObserveInt64(files, int64(refused), metric.WithAttributes(attribute.String("result", "refused")))
-		for _, name := range p.Names() {
-			u, err := p.Upstream(name)
-			if err != nil {
-				continue // removed since
-			}
-			s := u.Stats()
+		tell := func(name string, s *pool.Stats) {
 			of := metric.WithAttributes(attrUpstream.String(name))
 			for _, read := range f.readers {
-				read(o, &s, of)
+				read(o, s, of)
 			}
+		}
+		for _, name := range p.Names() {
+			u, err := p.Upstream(name)
+			if err != nil || config.IsOrigin(name) {
+				continue // removed since, or told of below
+			}
+			s := u.Stats()
+			tell(name, &s)
+		}
+		if sum, ok := dynamic(); ok {
+			tell(dynamicOrigin, &sum)
 		}
 		return nil
 	}, f.instruments...)

@@ -14,6 +14,7 @@ import (
 	"go.opentelemetry.io/otel/metric"
 
 	"github.com/warmpool-dev/warmpool/pool"
+	"github.com/warmpool-dev/warmpool/sidecar/config"
 )
 
 // metrics are the instruments that events are recorded on. Names and attributes
@@ -59,6 +60,19 @@ const (
 	attrUpstream = attribute.Key("warmpool.upstream")
 	attrReason   = attribute.Key("warmpool.reason")
 )
+
+// dynamicOrigin stands for every origin that callers name, of which there may be
+// any number over time: in metrics they are one. No upstream has this name, as names
+// begin with a letter or digit.
+const dynamicOrigin = "_dynamic"
+
+// label is an upstream as metrics tell of it.
+func label(upstream string) string {
+	if config.IsOrigin(upstream) {
+		return dynamicOrigin
+	}
+	return upstream
+}
 
 // methods are those that have a name of their own in attributes, the first one
 // standing for all others.
@@ -115,10 +129,10 @@ func (m *metrics) observer() pool.Observer {
 			m.createTime.Record(ctx, (c.Connect + c.Handshake).Seconds(), m.of(c.Upstream)...)
 		},
 		ConnectionClosed: func(c pool.ConnectionInfo, why pool.CloseReason) {
-			m.connectionDuration.Record(ctx, c.Age.Seconds(), metric.WithAttributes(attrUpstream.String(c.Upstream), attrReason.String(why.String())))
+			m.connectionDuration.Record(ctx, c.Age.Seconds(), metric.WithAttributes(attrUpstream.String(label(c.Upstream)), attrReason.String(why.String())))
 		},
 		Resolved: func(upstream string, took time.Duration, err error) {
-			attributes := []attribute.KeyValue{attrUpstream.String(upstream)}
+			attributes := []attribute.KeyValue{attrUpstream.String(label(upstream))}
 			if err != nil {
 				attributes = append(attributes, attribute.String("error.type", pool.ReasonDNSFailed.String()))
 			}
@@ -130,6 +144,9 @@ func (m *metrics) observer() pool.Observer {
 // kind is the options of an attempt's record.
 func (m *metrics) kind(a *pool.AttemptEnd) []metric.RecordOption {
 	key := attemptKind{upstream: a.Upstream, host: a.Host, port: a.Port, method: methodOf(a.Method), status: uint16(a.Status)}
+	if config.IsOrigin(a.Upstream) {
+		key.upstream, key.host, key.port = dynamicOrigin, "", ""
+	}
 	if a.Failure != nil {
 		key.reason = a.Failure.Reason
 	}
@@ -142,8 +159,10 @@ func (m *metrics) kind(a *pool.AttemptEnd) []metric.RecordOption {
 func (m *metrics) learn(key attemptKind) []metric.RecordOption {
 	attributes := []attribute.KeyValue{
 		attrUpstream.String(key.upstream),
-		attribute.String("server.address", key.host),
 		attribute.String("http.request.method", methods[key.method]),
+	}
+	if key.host != "" {
+		attributes = append(attributes, attribute.String("server.address", key.host))
 	}
 	if port, err := strconv.Atoi(key.port); err == nil {
 		attributes = append(attributes, attribute.Int("server.port", port))
@@ -183,12 +202,23 @@ func errorType(reason pool.Reason, status int) string {
 
 // of is the options of a record that is told apart by the upstream only.
 func (m *metrics) of(upstream string) []metric.RecordOption {
+	upstream = label(upstream)
 	if known, ok := m.upstream.Load(upstream); ok {
 		return known.([]metric.RecordOption) //nolint:forcetypeassert // the map holds nothing else
 	}
 	options := []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attrUpstream.String(upstream)))}
 	m.upstream.Store(upstream, options)
 	return options
+}
+
+// forget drops what is kept of an upstream that is gone.
+func (m *metrics) forget(upstream string) {
+	m.upstream.Delete(upstream)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	left := maps.Clone(*m.attempts.Load())
+	maps.DeleteFunc(left, func(key attemptKind, _ []metric.RecordOption) bool { return key.upstream == upstream })
+	m.attempts.Store(&left)
 }
 
 // serverOf is an endpoint as attributes.

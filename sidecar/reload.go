@@ -25,9 +25,9 @@ type reloader struct {
 	callers  *callers
 	pool     *pool.Pool
 	book     *book
+	origins  *origins
 	settings *settings
 	events   *hub
-	recent   *recent
 
 	applied, refused atomic.Uint64 // reloads, since the start
 
@@ -135,12 +135,12 @@ type update struct {
 // prepare reads what the upstreams name, before anything is changed.
 func (p *plan) prepare(b *book) (err error) {
 	for _, c := range p.creates {
-		if c.ready, err = b.prepare(c.config); err != nil {
+		if c.ready, err = b.prepare(c.config, warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_FILE); err != nil {
 			return err
 		}
 	}
 	for _, u := range p.updates {
-		if u.ready, err = b.prepare(u.config); err != nil {
+		if u.ready, err = b.prepare(u.config, u.source); err != nil {
 			return err
 		}
 	}
@@ -169,11 +169,18 @@ func (r *reloader) plan(loaded *config.Loaded) *plan {
 			p.updated = append(p.updated, e.name())
 		}
 	}
+	allowed := config.NewOrigins(loaded.Config.GetDynamicOrigins().GetAllow())
 	for _, e := range r.book.list() {
 		switch {
 		case filed[e.name()] || r.book.get(e.name()) != e:
 		case e.source == warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_API:
 			p.updates = append(p.updates, &update{entry: e, config: e.config, source: e.source, filed: e.filed})
+		case e.source == warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_DYNAMIC && allowed.Allow(e.name()):
+			u := config.OriginUpstream(loaded.Config, e.name())
+			p.updates = append(p.updates, &update{entry: e, config: u, source: e.source})
+			if len(config.Changes(e.config, u)) > 0 {
+				p.updated = append(p.updated, e.name())
+			}
 		default:
 			p.deletes = append(p.deletes, e)
 			p.deleted = append(p.deleted, e.name())
@@ -214,6 +221,7 @@ func (r *reloader) apply(why string, loaded *config.Loaded, p *plan) error {
 	next := proto.CloneOf(r.settings.now.Load())
 	config.Take(next, loaded.Config, p.live)
 	r.settings.set(next)
+	r.origins.apply(loaded.Config)
 	note(r.callers.apply(next, r.book.dir))
 	if r.level != nil {
 		note(r.level.UnmarshalText([]byte(next.GetLog().GetLevel())))
@@ -225,9 +233,6 @@ func (r *reloader) apply(why string, loaded *config.Loaded, p *plan) error {
 			defer cancel()
 			if cut := wait(ctx); cut > 0 {
 				r.log.Warn("running exchanges were cut", "reason", pool.ReasonUpstreamDeleted.String(), "upstream", e.name(), "exchanges", cut)
-			}
-			if r.book.get(e.name()) == nil {
-				r.recent.forget(e.name())
 			}
 		}()
 	}

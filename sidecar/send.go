@@ -14,6 +14,7 @@ import (
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 	"github.com/warmpool-dev/warmpool/pool"
 	"github.com/warmpool-dev/warmpool/pool/h1"
+	"github.com/warmpool-dev/warmpool/sidecar/config"
 )
 
 // httpService is the data plane.
@@ -21,6 +22,7 @@ type httpService struct {
 	warmpoolv1.UnimplementedHttpServiceServer
 	pool    *pool.Pool
 	callers *callers
+	origins *origins
 	tracing *tracing // nil: nothing is traced
 	running *running
 	limits  *warmpoolv1.Grpc
@@ -73,10 +75,11 @@ func (s *httpService) exchange(ctx context.Context, c *sendCall) *pool.Error {
 		return goneAlready(ctx, c.upstream)
 	}
 	who := s.callers.asks(ctx)
-	upstream, failure := s.admit(who, &c.wireRequest, c.message)
+	upstream, held, failure := s.admit(who, &c.wireRequest, c.message)
 	if failure != nil {
 		return failure
 	}
+	defer held.leave()
 	place, failure := who.enter(ctx, c.upstream, &c.request.Timeout)
 	if failure != nil {
 		return failure
@@ -147,22 +150,33 @@ func (c *sendCall) release() {
 }
 
 // admit reads a request, finds its upstream and refuses who may not send there.
-// message is the HttpRequest's encoding.
-func (s *httpService) admit(who *asker, r *wireRequest, message []byte) (*pool.Upstream, *pool.Error) {
+// message is the HttpRequest's encoding. The hold is to be left when the exchange
+// is over.
+func (s *httpService) admit(who *asker, r *wireRequest, message []byte) (upstream *pool.Upstream, held hold, failure *pool.Error) {
 	if !r.read(message) {
 		if failure := r.readSlowly(message); failure != nil {
-			return nil, failure
+			return nil, hold{}, failure
 		}
 	}
-	if failure := who.refuses(r.upstream); failure != nil {
+	if config.IsOrigin(r.upstream) {
+		upstream, held, failure = s.origins.admit(who, r)
+	} else {
+		upstream, failure = s.named(who, r.upstream)
+	}
+	if failure == nil && s.tracing != nil {
+		s.tracing.follow(&r.request)
+	}
+	return upstream, held, failure
+}
+
+// named finds an upstream that the configuration names.
+func (s *httpService) named(who *asker, name string) (*pool.Upstream, *pool.Error) {
+	if failure := who.refuses(name); failure != nil {
 		return nil, failure
 	}
-	upstream, err := s.pool.Upstream(r.upstream)
+	upstream, err := s.pool.Upstream(name)
 	if err != nil {
 		return nil, asFailure(err)
-	}
-	if s.tracing != nil {
-		s.tracing.follow(&r.request)
 	}
 	return upstream, nil
 }

@@ -57,6 +57,7 @@ type sessionCall struct {
 	session *session
 	id      uint64
 	place   place      // among its caller's
+	held    hold       // of its upstream, where that goes when nobody uses it
 	source  mem.Buffer // the message it came in
 	message []byte     // the HttpRequest in it
 	pins    int        // who may still call Cancel; guarded by the session's lock
@@ -218,7 +219,8 @@ func (se *session) call(batch *pool.Batch, id uint64, message []byte, source mem
 	se.mu.Unlock()
 
 	se.service.running.begin()
-	upstream, refused := se.service.admit(se.who, &c.wireRequest, message)
+	upstream, held, refused := se.service.admit(se.who, &c.wireRequest, message)
+	c.held = held
 	if refused == nil {
 		refused = se.enter(batch, c)
 	}
@@ -281,11 +283,12 @@ func (c *sessionCall) end(_ []h1.Field, failure *pool.Error) {
 	}
 	se.rouse()
 	c.over = true
-	taken := c.place
-	c.place = place{}
+	taken, held := c.place, c.held
+	c.place, c.held = place{}, hold{}
 	c.recycle()
 	se.mu.Unlock()
 	taken.leave()
+	held.leave()
 	se.service.running.end()
 }
 

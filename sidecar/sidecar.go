@@ -13,7 +13,8 @@
 // Beside it stand caller.go and handshake.go (who asks, and what they may do),
 // control.go and guard.go (the server that may change pools, its methods in the
 // files named control_*.go), book.go (where each upstream came from), reload.go
-// and watchfile.go (the configuration file, read again), events.go (what happens,
+// and watchfile.go (the configuration file, read again), origins.go (upstreams that
+// callers name by their origin), events.go (what happens,
 // for those who watch), admin.go
 // (HTTP for probes), health.go (the one state that all of them report),
 // listen.go and socket.go (where they are bound), log.go (what is said of
@@ -59,6 +60,7 @@ type Sidecar struct {
 
 	pool      *pool.Pool
 	book      *book
+	origins   *origins
 	events    *hub
 	reloader  *reloader
 	dialLog   *dialLog
@@ -108,6 +110,14 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		Observer:   observers{observer(log, s.dialLog), s.events.observe(), ended.observe(), s.telemetry.observer()}.one(),
 	})
 	s.book = newBook(s.pool, o.ConfigDir, s.events)
+	s.origins = newOrigins(cfg, s.book, log, s.settings.grace)
+	s.book.ended = func(e *entry, another bool) {
+		if !another {
+			ended.forget(e.name())
+			s.telemetry.forget(e.name())
+		}
+		s.origins.ended(e)
+	}
 	if err := s.add(ready); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
@@ -115,7 +125,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.reloader = &reloader{
-		log: log, level: o.Level, callers: s.callers, pool: s.pool, book: s.book, settings: s.settings, events: s.events, recent: ended,
+		log: log, level: o.Level, callers: s.callers, pool: s.pool, book: s.book, origins: s.origins, settings: s.settings, events: s.events,
 	}
 	if o.Source != nil {
 		s.reloader.source = *o.Source
@@ -125,7 +135,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.limitConnections(int64(cfg.GetGrpc().GetMaxConnections()))
-	s.http = &httpService{pool: s.pool, callers: s.callers, tracing: s.telemetry.tracing, running: s.running, limits: cfg.GetGrpc()}
+	s.http = &httpService{pool: s.pool, callers: s.callers, origins: s.origins, tracing: s.telemetry.tracing, running: s.running, limits: cfg.GetGrpc()}
 	shake := &handshake{callers: s.callers, log: log}
 	s.data = newDataServer(cfg, s.http, shake, s.health)
 	s.control = newControlServer(cfg, &poolService{
@@ -133,7 +143,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		reloader: s.reloader, sessions: &s.http.sessions, version: o.Version, started: time.Now(),
 	}, shake, s.health)
 	s.probes = newProbeServer(s.health)
-	if err := s.telemetry.observe(s.pool, s.http.sessions.count, s.Reloads); err != nil {
+	if err := s.telemetry.observe(s.pool, s.http.sessions.count, s.Reloads, s.origins.figures); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
 	s.admin = newAdminServer(s.health, s.pool, s.probes, s.telemetry.scrape, log)
@@ -168,7 +178,7 @@ func prepareAll(cfg *warmpoolv1.Config, dir string) ([]*prepared, error) {
 			errs = append(errs, fmt.Errorf("%s: there is one of that name already: a name must be unique", where))
 		}
 		seen[u.GetName()] = true
-		p, err := b.prepare(u)
+		p, err := b.prepare(u, warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_FILE)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", where, err))
 			continue
@@ -235,6 +245,9 @@ func (s *Sidecar) announce() {
 		s.log.Info("upstream", "name", p.Name, "url", p.URL, "warm", p.Warm, "max", p.Max,
 			"max_waiting", p.MaxWaiting, "max_wait", p.MaxWait, "max_idle_time", p.MaxIdleTime,
 			"max_lifetime", p.MaxLifetime, "buffered_body_bytes", p.MaxBufferedBody)
+	}
+	if d := s.settings.now.Load().GetDynamicOrigins(); len(d.GetAllow()) > 0 {
+		s.log.Info("callers may name origins", "allow", d.GetAllow(), "max", d.GetMax(), "max_idle_time", d.GetMaxIdleTime().AsDuration(), "like", d.GetLike())
 	}
 	if k := pool.LookAtKernel(); k.Known && len(s.book.list()) > 0 {
 		s.log.Info("idle connections", "tcp_slow_start_after_idle", k.SlowStartAfterIdle, "tcp_congestion_control", k.Congestion,

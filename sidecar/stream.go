@@ -57,10 +57,11 @@ func streamHandler(srv any, stream grpc.ServerStream) error {
 	}
 	var r wireRequest
 	who := s.callers.asks(stream.Context())
-	upstream, failure := s.admit(who, &r, first.head)
+	upstream, held, failure := s.admit(who, &r, first.head)
 	if failure != nil {
 		return s.refusal(failure, first.head)
 	}
+	defer held.leave()
 	place, failure := who.enter(stream.Context(), r.upstream, &r.request.Timeout)
 	if failure != nil {
 		return s.refusal(failure, first.head)

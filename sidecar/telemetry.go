@@ -212,11 +212,18 @@ func (t *telemetry) observer() pool.Observer {
 }
 
 // observe has the sidecar's figures collected with the metrics.
-func (t *telemetry) observe(p *pool.Pool, sessions func() int, reloads func() (applied, refused uint64)) error {
+func (t *telemetry) observe(p *pool.Pool, sessions func() int, reloads func() (applied, refused uint64), dynamic func() (pool.Stats, bool)) error {
 	if t.metrics == nil {
 		return nil
 	}
-	return t.metrics.observeFigures(p, sessions, reloads)
+	return t.metrics.observeFigures(p, sessions, reloads, dynamic)
+}
+
+// forget drops what is kept of an upstream that is gone.
+func (t *telemetry) forget(upstream string) {
+	if t.metrics != nil {
+		t.metrics.forget(upstream)
+	}
 }
 
 // stop sends what is left, for as long as ctx allows.

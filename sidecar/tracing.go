@@ -183,7 +183,7 @@ func (x *tracedExchange) AttemptEnded(a pool.AttemptEnd) {
 	}
 	span.SetName(name)
 	span.SetAttributes(
-		attrUpstream.String(a.Upstream),
+		attrUpstream.String(label(a.Upstream)),
 		attribute.String("http.request.method", method),
 		attribute.String("server.address", a.Host),
 	)

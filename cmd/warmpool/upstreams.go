@@ -27,7 +27,9 @@ then depends on where the upstream came from:
   file          the file's word: changed and deleted as it says
   api           added here: left alone; a file that has the name is refused
   file changed  the file's, changed here: left alone until the file's own entry
-                changes`,
+                changes
+  dynamic       an origin that a caller named: has the settings that the file says,
+                and goes when nobody uses it, or dynamic_origins.allow has it no more`,
 		Example: `  warmpool upstreams
   warmpool upstreams show payments
   warmpool upstreams set payments connections.max=128 queue.max_wait=2s

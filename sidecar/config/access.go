@@ -28,7 +28,7 @@ type Rule struct {
 	UID, GID    *uint32            // nil: no condition
 	Certificate string             // empty: no condition
 	Token       *[sha256.Size]byte // hash of the token; nil: no condition
-	Upstreams   []string           // names; "*" is all
+	Upstreams   []string           // names, or origins as dynamic_origins.allow has them; "*" is all
 	Control     string             // "read", "all", or empty: nothing
 }
 
@@ -105,8 +105,14 @@ func (p *problems) accessRules(c *warmpoolv1.Config) {
 			p.addf(path, "", "allows nothing; name upstreams, or give control")
 		}
 		for j, name := range rule.GetUpstreams() {
-			if name != EveryUpstream && checkName(name) != nil {
-				p.addf(at(join(path, "upstreams"), j), quoted(name), `must be the name of an upstream, or "*" for all`)
+			path := at(join(path, "upstreams"), j)
+			switch {
+			case IsOrigin(name):
+				if err := checkOriginPattern(name); err != nil {
+					p.addf(path, quoted(redactURL(name)), "%s", err)
+				}
+			case name != EveryUpstream && checkName(name) != nil:
+				p.addf(path, quoted(name), `must be the name of an upstream, or "*" for all`)
 			}
 		}
 		if rule.GetControl() != "" && conditions(rule) == 0 {

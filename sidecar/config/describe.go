@@ -75,17 +75,18 @@ func describe(path string, e *entry) Setting {
 }
 
 var forms = map[warmpoolv1.Setting_Format]string{
-	warmpoolv1.Setting_FORMAT_NAME:      "a name: 1 to 63 of a-z, 0-9, -, _ and .",
-	warmpoolv1.Setting_FORMAT_ORIGIN:    "http:// or https://, host and optional port",
-	warmpoolv1.Setting_FORMAT_LISTENER:  "unix:// and an absolute path, or tcp:// and host:port",
-	warmpoolv1.Setting_FORMAT_HOST_PORT: "host:port, or off",
-	warmpoolv1.Setting_FORMAT_IP_PORT:   "ip:port",
-	warmpoolv1.Setting_FORMAT_IP:        "an IP address",
-	warmpoolv1.Setting_FORMAT_FILE:      "path of a file",
-	warmpoolv1.Setting_FORMAT_FILE_MODE: "permission bits in octal",
-	warmpoolv1.Setting_FORMAT_GROUP:     "name or number of a group",
-	warmpoolv1.Setting_FORMAT_DNS_NAME:  "a DNS name",
-	warmpoolv1.Setting_FORMAT_PATH:      "a request's path",
+	warmpoolv1.Setting_FORMAT_NAME:           "a name: 1 to 63 of a-z, 0-9, -, _ and .",
+	warmpoolv1.Setting_FORMAT_ORIGIN:         "http:// or https://, host and optional port",
+	warmpoolv1.Setting_FORMAT_LISTENER:       "unix:// and an absolute path, or tcp:// and host:port",
+	warmpoolv1.Setting_FORMAT_HOST_PORT:      "host:port, or off",
+	warmpoolv1.Setting_FORMAT_IP_PORT:        "ip:port",
+	warmpoolv1.Setting_FORMAT_IP:             "an IP address",
+	warmpoolv1.Setting_FORMAT_FILE:           "path of a file",
+	warmpoolv1.Setting_FORMAT_FILE_MODE:      "permission bits in octal",
+	warmpoolv1.Setting_FORMAT_GROUP:          "name or number of a group",
+	warmpoolv1.Setting_FORMAT_DNS_NAME:       "a DNS name",
+	warmpoolv1.Setting_FORMAT_PATH:           "a request's path",
+	warmpoolv1.Setting_FORMAT_ORIGIN_PATTERN: "an origin in its canonical form, its first label possibly *",
 }
 
 var effects = map[warmpoolv1.Setting_Effect]string{

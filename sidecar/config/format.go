@@ -20,18 +20,19 @@ const off = "off"
 // formats holds the check of each form of text. An error says what is allowed
 // and which part of the value breaks it.
 var formats = map[warmpoolv1.Setting_Format]func(string) error{
-	warmpoolv1.Setting_FORMAT_UNSPECIFIED: func(string) error { return nil },
-	warmpoolv1.Setting_FORMAT_NAME:        checkName,
-	warmpoolv1.Setting_FORMAT_ORIGIN:      checkOrigin,
-	warmpoolv1.Setting_FORMAT_LISTENER:    checkListener,
-	warmpoolv1.Setting_FORMAT_HOST_PORT:   checkHostPort,
-	warmpoolv1.Setting_FORMAT_IP_PORT:     checkIPPort,
-	warmpoolv1.Setting_FORMAT_IP:          checkIP,
-	warmpoolv1.Setting_FORMAT_FILE:        checkPath,
-	warmpoolv1.Setting_FORMAT_FILE_MODE:   checkFileMode,
-	warmpoolv1.Setting_FORMAT_GROUP:       checkGroup,
-	warmpoolv1.Setting_FORMAT_DNS_NAME:    checkDNSName,
-	warmpoolv1.Setting_FORMAT_PATH:        checkTarget,
+	warmpoolv1.Setting_FORMAT_UNSPECIFIED:    func(string) error { return nil },
+	warmpoolv1.Setting_FORMAT_NAME:           checkName,
+	warmpoolv1.Setting_FORMAT_ORIGIN:         checkOrigin,
+	warmpoolv1.Setting_FORMAT_LISTENER:       checkListener,
+	warmpoolv1.Setting_FORMAT_HOST_PORT:      checkHostPort,
+	warmpoolv1.Setting_FORMAT_IP_PORT:        checkIPPort,
+	warmpoolv1.Setting_FORMAT_IP:             checkIP,
+	warmpoolv1.Setting_FORMAT_FILE:           checkPath,
+	warmpoolv1.Setting_FORMAT_FILE_MODE:      checkFileMode,
+	warmpoolv1.Setting_FORMAT_GROUP:          checkGroup,
+	warmpoolv1.Setting_FORMAT_DNS_NAME:       checkDNSName,
+	warmpoolv1.Setting_FORMAT_PATH:           checkTarget,
+	warmpoolv1.Setting_FORMAT_ORIGIN_PATTERN: checkOriginPattern,
 }
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,62}$`)

@@ -49,7 +49,7 @@ upstreams:
 		`environment|WARMPOOL_LOG_FORMAT|"xml": must be "json" or "text"`,
 		f + `:1|listen|"tcp://127.0.0.1:7600": must be a list of texts`,
 		f + `:2|log.level|"loud": must be "debug", "info", "warn" or "error"`,
-		f + `:3|unknown|unknown key; known are listen, control, admin, log, drain, procs, grpc, socket, upstreams, tls, dangerously_unprotected, allow, telemetry, callers, warm_timeout, max_dialing`,
+		f + `:3|unknown|unknown key; known are listen, control, admin, log, drain, procs, grpc, socket, upstreams, tls, dangerously_unprotected, allow, telemetry, dynamic_origins, callers, warm_timeout, max_dialing`,
 		f + `:9|upstreams[0] (payments).connections.max|0: must be 1 to 100000`,
 		f + `:10|upstreams[0] (payments).connections.max_idle_time|5: must be a duration with its unit, such as "250ms", "55s" or "1h30m": 100ms to 24h, or 0s (no limit of its own)`,
 		f + `:13|upstreams[1] (search).queue.max_wait|"-1s": must be 1ms to 10m, or 0s (as long as the request's own timeout and deadline allow)`,
@@ -180,11 +180,14 @@ func TestEachFlagAndVariableReachesItsSetting(t *testing.T) {
 		"callers.max_in_flight": "8", "callers.max_waiting": "9", "callers.max_wait": "3s",
 		"warm_timeout": "4s", "max_dialing": "10",
 		"telemetry.prometheus": "off", "telemetry.trace_ratio": "0.5",
+		"dynamic_origins.allow": "https://api.example.com,http://*.example.org:81", "dynamic_origins.max": "11",
+		"dynamic_origins.max_idle_time": "5s", "dynamic_origins.like": "payments",
 	}
+	file := write(t, "warmpool.yaml", upstream("")) // for settings that name one
 	certificate, key := selfSigned(t, "sidecar.internal")
 	tls := map[string]string{"tls.cert_file": write(t, "cert.pem", string(certificate)), "tls.key_file": write(t, "key.pem", string(key))}
 	tls["tls.client_ca_file"] = tls["tls.cert_file"]
-	plain, err := Load(Source{})
+	plain, err := Load(Source{File: file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,12 +207,12 @@ func TestEachFlagAndVariableReachesItsSetting(t *testing.T) {
 		if err := flags.Parse(args); err != nil {
 			t.Fatal(err)
 		}
-		byFlag, err := Load(Source{Flags: flags})
+		byFlag, err := Load(Source{File: file, Flags: flags})
 		if err != nil {
 			t.Errorf("%s: %v", s.Flag, err)
 			continue
 		}
-		byVariable, err := Load(Source{Environ: environ})
+		byVariable, err := Load(Source{File: file, Environ: environ})
 		if err != nil {
 			t.Errorf("%s: %v", s.Variable, err)
 			continue

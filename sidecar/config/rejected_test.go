@@ -8,6 +8,13 @@ import (
 
 const payments = "upstreams[0] (payments)"
 
+const allowed = "dynamic_origins.allow[0]"
+
+// origins is a document that allows them.
+func origins(list ...string) string {
+	return "dynamic_origins: {allow: ['" + strings.Join(list, "', '") + "']}"
+}
+
 // rejected holds a document for each kind of mistake, with the one problem that
 // it must give, in every format.
 var rejected = []struct {
@@ -77,9 +84,32 @@ var rejected = []struct {
 	{"callers' certificates without TLS", "tls: {client_ca_file: a.pem}", "tls.client_ca_file", `"a.pem"`, "needs tls.cert_file"},
 	{"a rule that allows nothing", "allow: [{uid: 1}]", "allow[0]", "", "allows nothing; name upstreams, or give control"},
 	{"a rule for no upstream's name", "allow: [{upstreams: [Not A Name]}]", "allow[0].upstreams[0]", `"Not A Name"`, `must be the name of an upstream, or "*" for all`},
+	{"a rule for an origin with a path", "allow: [{upstreams: ['https://a.example/']}]", "allow[0].upstreams[0]", `"https://a.example/"`, "without path, query and fragment"},
+	{"a rule for an origin with a password", "allow: [{upstreams: ['https://me:secret@a.example']}]", "allow[0].upstreams[0]", `"https://me:xxxxx@a.example"`, "without user information"},
 	{"a rule that gives control to everybody", "allow: [{control: all}]", "allow[0].control", `"all"`, "is not for everybody"},
 	{"a rule by certificates that nobody shows", "allow: [{certificate: a, upstreams: [b]}]", "allow[0].certificate", `"a"`, "needs tls.client_ca_file"},
 	{"a token that is not there", "allow: [{token_file: none, upstreams: [b]}]", "allow[0].token_file", `"none"`, "there is no such file"},
+
+	{"an origin in capitals", origins("https://API.example.com"), allowed, `"https://API.example.com"`, "in lower case"},
+	{"an origin of another scheme", origins("ftp://a.example"), allowed, `"ftp://a.example"`, `must be an origin in its canonical form, such as "https://api.example.com:8443": it must begin with "http://" or "https://"`},
+	{"an origin without a scheme", origins("a.example"), allowed, `"a.example"`, "it must begin with"},
+	{"an origin with a slash", origins("https://a.example/"), allowed, `"https://a.example/"`, "without a slash at its end"},
+	{"an origin with its scheme's port", origins("https://a.example:443"), allowed, `"https://a.example:443"`, "without :443, which is the scheme's own"},
+	{"an origin with a port that is none", origins("https://a.example:08443"), allowed, `"https://a.example:08443"`, `port "08443" is not 1 to 65535 in decimal digits`},
+	{"an origin with a final dot", origins("https://a.example."), allowed, `"https://a.example."`, "without a final dot"},
+	{"an origin in another script", origins("https://bücher.example"), allowed, `"https://bücher.example"`, "xn-- form"},
+	{"an origin with a zone", origins("http://[fe80::1%25eth0]"), allowed, `"http://[fe80::1%25eth0]"`, "a zone cannot be sent"},
+	{"an origin whose address is a number", origins("http://2130706433"), allowed, `"http://2130706433"`, "not how an IPv4 address is written"},
+	{"an origin whose address is long", origins("http://[0:0:0:0:0:0:0:1]"), allowed, `"http://[0:0:0:0:0:0:0:1]"`, "the address is written [::1]"},
+	{"every origin", origins("https://*"), allowed, `"https://*"`, `must have "*" in the place of the first label alone, with a domain behind it`},
+	{"a star for a part of a label", origins("https://api-*.example.com"), allowed, `"https://api-*.example.com"`, `must have "*" in the place of the first label alone`},
+	{"a star for another label", origins("https://api.*.example.com"), allowed, `"https://api.*.example.com"`, `must have "*" in the place of the first label alone`},
+	{"a star for two labels", origins("https://*.*.example.com"), allowed, `"https://*.*.example.com"`, "must be a DNS name"},
+	{"a star in an address", origins("https://*.0.0.1"), allowed, `"https://*.0.0.1"`, "not how an IPv4 address is written"},
+	{"a star before an address", origins("https://*.10.0.0.1"), allowed, `"https://*.10.0.0.1"`, `must not have "*" in an IP address`},
+	{"an origin twice", origins("https://a.example", "https://a.example"), "dynamic_origins.allow[1]", `"https://a.example"`, "is in the list already, at 0"},
+	{"origins like no upstream", "dynamic_origins: {like: payments}", "dynamic_origins.like", `"payments"`, "is the name of no upstream of this file"},
+	{"no origin at once", "dynamic_origins: {max: 0}", "dynamic_origins.max", "0", "must be 1 to 10000"},
 
 	{"a level that does not exist", "log: {level: trace}", "log.level", `"trace"`, `must be "debug", "info", "warn" or "error"`},
 	{"a level in capitals", "log: {level: DEBUG}", "log.level", `"DEBUG"`, `must be "debug", "info"`},

@@ -66,6 +66,11 @@ func (p *problems) configRules(c *warmpoolv1.Config) {
 		}
 		first[u.GetName()] = at(upstreamsKey, i)
 	}
+
+	const path = "dynamic_origins.like"
+	if like := c.GetDynamicOrigins().GetLike(); like != "" && first[like] == "" {
+		p.rulef([]string{path}, path, quoted(like), "is the name of no upstream of this file")
+	}
 }
 
 // pairRules: a certificate and its key need each other. path is that of what the

@@ -39,6 +39,10 @@ const (
 	// The file, changed by UpdateUpstream since: a reload leaves it alone while the file's entry stays what it was, and
 	// takes the file's word again when that entry changed.
 	UpstreamSource_UPSTREAM_SOURCE_FILE_CHANGED_BY_API UpstreamSource = 3
+	// A caller, who named an origin that dynamic_origins allows. Its settings are those that dynamic_origins says, so that
+	// UpdateUpstream refuses it; a reload gives it those of the file, and deletes it when its origin is no longer allowed.
+	// DeleteUpstream deletes it, and the next request that names it makes it anew.
+	UpstreamSource_UPSTREAM_SOURCE_DYNAMIC UpstreamSource = 4
 )
 
 // Enum value maps for UpstreamSource.
@@ -48,12 +52,14 @@ var (
 		1: "UPSTREAM_SOURCE_FILE",
 		2: "UPSTREAM_SOURCE_API",
 		3: "UPSTREAM_SOURCE_FILE_CHANGED_BY_API",
+		4: "UPSTREAM_SOURCE_DYNAMIC",
 	}
 	UpstreamSource_value = map[string]int32{
 		"UPSTREAM_SOURCE_UNSPECIFIED":         0,
 		"UPSTREAM_SOURCE_FILE":                1,
 		"UPSTREAM_SOURCE_API":                 2,
 		"UPSTREAM_SOURCE_FILE_CHANGED_BY_API": 3,
+		"UPSTREAM_SOURCE_DYNAMIC":             4,
 	}
 )
 
@@ -4220,12 +4226,13 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\x0fpending_restart\x18\x06 \x03(\tR\x0ependingRestart\";\n" +
 	"\vConfigError\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage*\x8d\x01\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage*\xaa\x01\n" +
 	"\x0eUpstreamSource\x12\x1f\n" +
 	"\x1bUPSTREAM_SOURCE_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14UPSTREAM_SOURCE_FILE\x10\x01\x12\x17\n" +
 	"\x13UPSTREAM_SOURCE_API\x10\x02\x12'\n" +
-	"#UPSTREAM_SOURCE_FILE_CHANGED_BY_API\x10\x03*\xbb\x01\n" +
+	"#UPSTREAM_SOURCE_FILE_CHANGED_BY_API\x10\x03\x12\x1b\n" +
+	"\x17UPSTREAM_SOURCE_DYNAMIC\x10\x04*\xbb\x01\n" +
 	"\rUpstreamState\x12\x1e\n" +
 	"\x1aUPSTREAM_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15UPSTREAM_STATE_ACTIVE\x10\x01\x12\x19\n" +

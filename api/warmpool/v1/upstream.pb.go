@@ -108,6 +108,8 @@ const (
 	Setting_FORMAT_DNS_NAME Setting_Format = 10
 	// A path of an HTTP request with its query, starting with "/", percent-encoded as it is to be sent.
 	Setting_FORMAT_PATH Setting_Format = 11
+	// An origin as DynamicOrigins.allow has it: in its canonical form, its first label possibly "*".
+	Setting_FORMAT_ORIGIN_PATTERN Setting_Format = 12
 )
 
 // Enum value maps for Setting_Format.
@@ -125,20 +127,22 @@ var (
 		9:  "FORMAT_GROUP",
 		10: "FORMAT_DNS_NAME",
 		11: "FORMAT_PATH",
+		12: "FORMAT_ORIGIN_PATTERN",
 	}
 	Setting_Format_value = map[string]int32{
-		"FORMAT_UNSPECIFIED": 0,
-		"FORMAT_NAME":        1,
-		"FORMAT_ORIGIN":      2,
-		"FORMAT_LISTENER":    3,
-		"FORMAT_HOST_PORT":   4,
-		"FORMAT_IP_PORT":     5,
-		"FORMAT_IP":          6,
-		"FORMAT_FILE":        7,
-		"FORMAT_FILE_MODE":   8,
-		"FORMAT_GROUP":       9,
-		"FORMAT_DNS_NAME":    10,
-		"FORMAT_PATH":        11,
+		"FORMAT_UNSPECIFIED":    0,
+		"FORMAT_NAME":           1,
+		"FORMAT_ORIGIN":         2,
+		"FORMAT_LISTENER":       3,
+		"FORMAT_HOST_PORT":      4,
+		"FORMAT_IP_PORT":        5,
+		"FORMAT_IP":             6,
+		"FORMAT_FILE":           7,
+		"FORMAT_FILE_MODE":      8,
+		"FORMAT_GROUP":          9,
+		"FORMAT_DNS_NAME":       10,
+		"FORMAT_PATH":           11,
+		"FORMAT_ORIGIN_PATTERN": 12,
 	}
 )
 
@@ -389,6 +393,8 @@ type Config struct {
 	// Metrics and traces. What is sent where by OTLP is said by the standard variables of OpenTelemetry
 	// (OTEL_EXPORTER_OTLP_ENDPOINT and the rest); without them nothing is sent.
 	Telemetry *Telemetry `protobuf:"bytes,26,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
+	// Origins that callers may name instead of an upstream. Off by default.
+	DynamicOrigins *DynamicOrigins `protobuf:"bytes,27,opt,name=dynamic_origins,json=dynamicOrigins,proto3" json:"dynamic_origins,omitempty"`
 	// Bounds for each caller, so that one cannot starve the others. Callers are told apart by certificate, else by token, else
 	// by user id (Unix socket), else by address.
 	Callers *Callers `protobuf:"bytes,23,opt,name=callers,proto3" json:"callers,omitempty"`
@@ -523,6 +529,13 @@ func (x *Config) GetTelemetry() *Telemetry {
 	return nil
 }
 
+func (x *Config) GetDynamicOrigins() *DynamicOrigins {
+	if x != nil {
+		return x.DynamicOrigins
+	}
+	return nil
+}
+
 func (x *Config) GetCallers() *Callers {
 	if x != nil {
 		return x.Callers
@@ -632,7 +645,8 @@ type Allow struct {
 	// File with a token, which the caller sends as metadata "authorization: Bearer TOKEN". It is read again when it changes;
 	// blanks and line ends around the token do not count.
 	TokenFile string `protobuf:"bytes,4,opt,name=token_file,json=tokenFile,proto3" json:"token_file,omitempty"`
-	// Names of the upstreams that the caller may send to; "*" is all of them. Empty: none.
+	// Names of the upstreams that the caller may send to; "*" is all of them, origins included that dynamic_origins allows. Such
+	// origins are named as there: "https://api.example.com", "https://*.example.com". Empty: none.
 	Upstreams []string `protobuf:"bytes,5,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
 	// What the caller may do on `control` listeners over TCP: "read" (lists, figures, events) or "all". Empty: nothing. Whoever
 	// can connect to a Unix socket in `control` may do all: its permissions are the rule.
@@ -713,6 +727,88 @@ func (x *Allow) GetControl() string {
 	return ""
 }
 
+// DynamicOrigins lets callers put an origin where the name of an upstream belongs, such as "https://api.example.com:8443", when
+// a list allows it. An upstream of that name is then made for as long as it is used. Whatever its name leads to, no connection
+// is made to loopback, link-local, multicast and broadcast addresses and to those known for cloud metadata: such a request fails
+// with REASON_ADDRESS_FORBIDDEN. Private networks (RFC 1918) can be reached: what callers may name is what the list says.
+type DynamicOrigins struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Origins that callers may name, in their canonical form: lower case, other scripts in their xn-- form, no final dot, the port
+	// only where it is not the scheme's own, no path. "*" in the place of the first label stands for any one label, and for nothing
+	// else: "https://*.example.com" allows "https://api.example.com", not "https://example.com" or "https://a.b.example.com". An IP
+	// address is allowed only by itself, and then whatever address it is, loopback included. Empty: callers may name no origin.
+	Allow []string `protobuf:"bytes,1,rep,name=allow,proto3" json:"allow,omitempty"`
+	// Such origins at once; one more is refused with REASON_ORIGIN_LIMIT. One that has never had a connection, and that no request
+	// waits for, gives its place away. Lowered below what there is, it lets no new ones come until there are fewer.
+	Max *uint32 `protobuf:"varint,2,opt,name=max,proto3,oneof" json:"max,omitempty"`
+	// An origin that no request has used for this time is removed with its connections.
+	MaxIdleTime *durationpb.Duration `protobuf:"bytes,3,opt,name=max_idle_time,json=maxIdleTime,proto3" json:"max_idle_time,omitempty"`
+	// Name of the upstream of this file whose settings such origins have, save what belongs to one server: url, endpoints, upkeep,
+	// connections.warm, dns.srv, and of tls the client certificate, server_name and dangerously_skip_verification. Empty: the
+	// defaults.
+	Like          string `protobuf:"bytes,4,opt,name=like,proto3" json:"like,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DynamicOrigins) Reset() {
+	*x = DynamicOrigins{}
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DynamicOrigins) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DynamicOrigins) ProtoMessage() {}
+
+func (x *DynamicOrigins) ProtoReflect() protoreflect.Message {
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DynamicOrigins.ProtoReflect.Descriptor instead.
+func (*DynamicOrigins) Descriptor() ([]byte, []int) {
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *DynamicOrigins) GetAllow() []string {
+	if x != nil {
+		return x.Allow
+	}
+	return nil
+}
+
+func (x *DynamicOrigins) GetMax() uint32 {
+	if x != nil && x.Max != nil {
+		return *x.Max
+	}
+	return 0
+}
+
+func (x *DynamicOrigins) GetMaxIdleTime() *durationpb.Duration {
+	if x != nil {
+		return x.MaxIdleTime
+	}
+	return nil
+}
+
+func (x *DynamicOrigins) GetLike() string {
+	if x != nil {
+		return x.Like
+	}
+	return ""
+}
+
 // Telemetry configures metrics and traces.
 type Telemetry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -727,7 +823,7 @@ type Telemetry struct {
 
 func (x *Telemetry) Reset() {
 	*x = Telemetry{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +835,7 @@ func (x *Telemetry) String() string {
 func (*Telemetry) ProtoMessage() {}
 
 func (x *Telemetry) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[4]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +848,7 @@ func (x *Telemetry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Telemetry.ProtoReflect.Descriptor instead.
 func (*Telemetry) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{4}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Telemetry) GetPrometheus() string {
@@ -784,7 +880,7 @@ type Callers struct {
 
 func (x *Callers) Reset() {
 	*x = Callers{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -796,7 +892,7 @@ func (x *Callers) String() string {
 func (*Callers) ProtoMessage() {}
 
 func (x *Callers) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[5]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -809,7 +905,7 @@ func (x *Callers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Callers.ProtoReflect.Descriptor instead.
 func (*Callers) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{5}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Callers) GetMaxInFlight() uint32 {
@@ -846,7 +942,7 @@ type Log struct {
 
 func (x *Log) Reset() {
 	*x = Log{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +954,7 @@ func (x *Log) String() string {
 func (*Log) ProtoMessage() {}
 
 func (x *Log) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[6]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +967,7 @@ func (x *Log) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Log.ProtoReflect.Descriptor instead.
 func (*Log) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{6}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Log) GetLevel() string {
@@ -903,7 +999,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1011,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[7]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1024,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{7}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Drain) GetGrace() *durationpb.Duration {
@@ -969,7 +1065,7 @@ type Grpc struct {
 
 func (x *Grpc) Reset() {
 	*x = Grpc{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1077,7 @@ func (x *Grpc) String() string {
 func (*Grpc) ProtoMessage() {}
 
 func (x *Grpc) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[8]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1090,7 @@ func (x *Grpc) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grpc.ProtoReflect.Descriptor instead.
 func (*Grpc) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{8}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Grpc) GetMaxMessageBytes() uint64 {
@@ -1063,7 +1159,7 @@ type Socket struct {
 
 func (x *Socket) Reset() {
 	*x = Socket{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1075,7 +1171,7 @@ func (x *Socket) String() string {
 func (*Socket) ProtoMessage() {}
 
 func (x *Socket) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[9]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1088,7 +1184,7 @@ func (x *Socket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Socket.ProtoReflect.Descriptor instead.
 func (*Socket) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{9}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Socket) GetMode() string {
@@ -1156,7 +1252,7 @@ type Upstream struct {
 
 func (x *Upstream) Reset() {
 	*x = Upstream{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1264,7 @@ func (x *Upstream) String() string {
 func (*Upstream) ProtoMessage() {}
 
 func (x *Upstream) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[10]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1277,7 @@ func (x *Upstream) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upstream.ProtoReflect.Descriptor instead.
 func (*Upstream) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{10}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Upstream) GetName() string {
@@ -1315,7 +1411,7 @@ type Connections struct {
 
 func (x *Connections) Reset() {
 	*x = Connections{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1423,7 @@ func (x *Connections) String() string {
 func (*Connections) ProtoMessage() {}
 
 func (x *Connections) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[11]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1436,7 @@ func (x *Connections) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connections.ProtoReflect.Descriptor instead.
 func (*Connections) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{11}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Connections) GetWarm() uint32 {
@@ -1419,7 +1515,7 @@ type Queue struct {
 
 func (x *Queue) Reset() {
 	*x = Queue{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1527,7 @@ func (x *Queue) String() string {
 func (*Queue) ProtoMessage() {}
 
 func (x *Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[12]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1540,7 @@ func (x *Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Queue.ProtoReflect.Descriptor instead.
 func (*Queue) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{12}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Queue) GetMaxWaiting() uint32 {
@@ -1473,7 +1569,7 @@ type Pipelining struct {
 
 func (x *Pipelining) Reset() {
 	*x = Pipelining{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1485,7 +1581,7 @@ func (x *Pipelining) String() string {
 func (*Pipelining) ProtoMessage() {}
 
 func (x *Pipelining) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[13]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1498,7 +1594,7 @@ func (x *Pipelining) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pipelining.ProtoReflect.Descriptor instead.
 func (*Pipelining) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{13}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Pipelining) GetDepth() uint32 {
@@ -1528,7 +1624,7 @@ type Timeouts struct {
 
 func (x *Timeouts) Reset() {
 	*x = Timeouts{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1540,7 +1636,7 @@ func (x *Timeouts) String() string {
 func (*Timeouts) ProtoMessage() {}
 
 func (x *Timeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[14]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1553,7 +1649,7 @@ func (x *Timeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Timeouts.ProtoReflect.Descriptor instead.
 func (*Timeouts) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{14}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Timeouts) GetConnect() *durationpb.Duration {
@@ -1611,7 +1707,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1719,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[15]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1636,7 +1732,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{15}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Limits) GetResponseHeadBytes() uint64 {
@@ -1699,7 +1795,7 @@ type Tls struct {
 
 func (x *Tls) Reset() {
 	*x = Tls{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +1807,7 @@ func (x *Tls) String() string {
 func (*Tls) ProtoMessage() {}
 
 func (x *Tls) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[16]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1724,7 +1820,7 @@ func (x *Tls) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tls.ProtoReflect.Descriptor instead.
 func (*Tls) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{16}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Tls) GetCaFile() string {
@@ -1800,7 +1896,7 @@ type Dns struct {
 
 func (x *Dns) Reset() {
 	*x = Dns{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +1908,7 @@ func (x *Dns) String() string {
 func (*Dns) ProtoMessage() {}
 
 func (x *Dns) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[17]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +1921,7 @@ func (x *Dns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dns.ProtoReflect.Descriptor instead.
 func (*Dns) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{17}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Dns) GetRefresh() *durationpb.Duration {
@@ -1885,7 +1981,7 @@ type Tcp struct {
 
 func (x *Tcp) Reset() {
 	*x = Tcp{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1897,7 +1993,7 @@ func (x *Tcp) String() string {
 func (*Tcp) ProtoMessage() {}
 
 func (x *Tcp) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[18]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1910,7 +2006,7 @@ func (x *Tcp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tcp.ProtoReflect.Descriptor instead.
 func (*Tcp) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{18}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Tcp) GetKeepaliveIdle() *durationpb.Duration {
@@ -1970,7 +2066,7 @@ type Retry struct {
 
 func (x *Retry) Reset() {
 	*x = Retry{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1982,7 +2078,7 @@ func (x *Retry) String() string {
 func (*Retry) ProtoMessage() {}
 
 func (x *Retry) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[19]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1995,7 +2091,7 @@ func (x *Retry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Retry.ProtoReflect.Descriptor instead.
 func (*Retry) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{19}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Retry) GetMaxAttempts() uint32 {
@@ -2047,7 +2143,7 @@ type Upkeep struct {
 
 func (x *Upkeep) Reset() {
 	*x = Upkeep{}
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[20]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2059,7 +2155,7 @@ func (x *Upkeep) String() string {
 func (*Upkeep) ProtoMessage() {}
 
 func (x *Upkeep) ProtoReflect() protoreflect.Message {
-	mi := &file_warmpool_v1_upstream_proto_msgTypes[20]
+	mi := &file_warmpool_v1_upstream_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2072,7 +2168,7 @@ func (x *Upkeep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Upkeep.ProtoReflect.Descriptor instead.
 func (*Upkeep) Descriptor() ([]byte, []int) {
-	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{20}
+	return file_warmpool_v1_upstream_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Upkeep) GetConnections() uint32 {
@@ -2133,7 +2229,7 @@ var File_warmpool_v1_upstream_proto protoreflect.FileDescriptor
 
 const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\n" +
-	"\x1awarmpool/v1/upstream.proto\x12\vwarmpool.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xc7\x05\n" +
+	"\x1awarmpool/v1/upstream.proto\x12\vwarmpool.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\"\xe2\x05\n" +
 	"\aSetting\x12\x18\n" +
 	"\adefault\x18\x01 \x01(\tR\adefault\x12\x10\n" +
 	"\x03min\x18\x02 \x01(\tR\x03min\x12\x10\n" +
@@ -2149,7 +2245,7 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x04Unit\x12\x14\n" +
 	"\x10UNIT_UNSPECIFIED\x10\x00\x12\x0e\n" +
 	"\n" +
-	"UNIT_BYTES\x10\x01\"\xf1\x01\n" +
+	"UNIT_BYTES\x10\x01\"\x8c\x02\n" +
 	"\x06Format\x12\x16\n" +
 	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vFORMAT_NAME\x10\x01\x12\x11\n" +
@@ -2163,12 +2259,13 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\fFORMAT_GROUP\x10\t\x12\x13\n" +
 	"\x0fFORMAT_DNS_NAME\x10\n" +
 	"\x12\x0f\n" +
-	"\vFORMAT_PATH\x10\v\"a\n" +
+	"\vFORMAT_PATH\x10\v\x12\x19\n" +
+	"\x15FORMAT_ORIGIN_PATTERN\x10\f\"a\n" +
 	"\x06Effect\x12\x16\n" +
 	"\x12EFFECT_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vEFFECT_LIVE\x10\x01\x12\x1a\n" +
 	"\x16EFFECT_NEW_CONNECTIONS\x10\x02\x12\x12\n" +
-	"\x0eEFFECT_RESTART\x10\x03\"\xac\a\n" +
+	"\x0eEFFECT_RESTART\x10\x03\"\xf2\a\n" +
 	"\x06Config\x12`\n" +
 	"\x06listen\x18\x01 \x03(\tBH\xba\x99\x19D\n" +
 	">[\"unix:///run/warmpool/warmpool.sock\", \"tcp://127.0.0.1:7600\"]0\x03P\x03R\x06listen\x12I\n" +
@@ -2186,7 +2283,8 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\x03tls\x18\x14 \x01(\v2\x18.warmpool.v1.ListenerTlsR\x03tls\x12N\n" +
 	"\x17dangerously_unprotected\x18\x15 \x01(\tB\x15\xba\x99\x19\x11*\rserve-anybodyP\x01R\x16dangerouslyUnprotected\x12(\n" +
 	"\x05allow\x18\x16 \x03(\v2\x12.warmpool.v1.AllowR\x05allow\x124\n" +
-	"\ttelemetry\x18\x1a \x01(\v2\x16.warmpool.v1.TelemetryR\ttelemetry\x12.\n" +
+	"\ttelemetry\x18\x1a \x01(\v2\x16.warmpool.v1.TelemetryR\ttelemetry\x12D\n" +
+	"\x0fdynamic_origins\x18\x1b \x01(\v2\x1b.warmpool.v1.DynamicOriginsR\x0edynamicOrigins\x12.\n" +
 	"\acallers\x18\x17 \x01(\v2\x14.warmpool.v1.CallersR\acallers\x12\\\n" +
 	"\fwarm_timeout\x18\x18 \x01(\v2\x19.google.protobuf.DurationB\x1e\xba\x99\x19\x1a\n" +
 	"\x0310s\x1a\x021h\"\rready at onceP\x03R\vwarmTimeout\x12;\n" +
@@ -2211,7 +2309,15 @@ const file_warmpool_v1_upstream_proto_rawDesc = "" +
 	"\tupstreams\x18\x05 \x03(\tB\x06\xba\x99\x19\x02P\x01R\tupstreams\x12+\n" +
 	"\acontrol\x18\x06 \x01(\tB\x11\xba\x99\x19\r*\x04read*\x03allP\x01R\acontrolB\x06\n" +
 	"\x04_uidB\x06\n" +
-	"\x04_gid\"\x8a\x01\n" +
+	"\x04_gid\"\xd7\x01\n" +
+	"\x0eDynamicOrigins\x12\x1e\n" +
+	"\x05allow\x18\x01 \x03(\tB\b\xba\x99\x19\x040\fP\x01R\x05allow\x12+\n" +
+	"\x03max\x18\x02 \x01(\rB\x14\xba\x99\x19\x10\n" +
+	"\x0264\x12\x011\x1a\x0510000P\x01H\x00R\x03max\x88\x01\x01\x12R\n" +
+	"\rmax_idle_time\x18\x03 \x01(\v2\x19.google.protobuf.DurationB\x13\xba\x99\x19\x0f\n" +
+	"\x025m\x12\x021s\x1a\x0324hP\x01R\vmaxIdleTime\x12\x1c\n" +
+	"\x04like\x18\x04 \x01(\tB\b\xba\x99\x19\x040\x01P\x01R\x04likeB\x06\n" +
+	"\x04_max\"\x8a\x01\n" +
 	"\tTelemetry\x123\n" +
 	"\n" +
 	"prometheus\x18\x01 \x01(\tB\x13\xba\x99\x19\x0f\n" +
@@ -2432,7 +2538,7 @@ func file_warmpool_v1_upstream_proto_rawDescGZIP() []byte {
 }
 
 var file_warmpool_v1_upstream_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_warmpool_v1_upstream_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_warmpool_v1_upstream_proto_goTypes = []any{
 	(Setting_Unit)(0),                 // 0: warmpool.v1.Setting.Unit
 	(Setting_Format)(0),               // 1: warmpool.v1.Setting.Format
@@ -2441,79 +2547,82 @@ var file_warmpool_v1_upstream_proto_goTypes = []any{
 	(*Config)(nil),                    // 4: warmpool.v1.Config
 	(*ListenerTls)(nil),               // 5: warmpool.v1.ListenerTls
 	(*Allow)(nil),                     // 6: warmpool.v1.Allow
-	(*Telemetry)(nil),                 // 7: warmpool.v1.Telemetry
-	(*Callers)(nil),                   // 8: warmpool.v1.Callers
-	(*Log)(nil),                       // 9: warmpool.v1.Log
-	(*Drain)(nil),                     // 10: warmpool.v1.Drain
-	(*Grpc)(nil),                      // 11: warmpool.v1.Grpc
-	(*Socket)(nil),                    // 12: warmpool.v1.Socket
-	(*Upstream)(nil),                  // 13: warmpool.v1.Upstream
-	(*Connections)(nil),               // 14: warmpool.v1.Connections
-	(*Queue)(nil),                     // 15: warmpool.v1.Queue
-	(*Pipelining)(nil),                // 16: warmpool.v1.Pipelining
-	(*Timeouts)(nil),                  // 17: warmpool.v1.Timeouts
-	(*Limits)(nil),                    // 18: warmpool.v1.Limits
-	(*Tls)(nil),                       // 19: warmpool.v1.Tls
-	(*Dns)(nil),                       // 20: warmpool.v1.Dns
-	(*Tcp)(nil),                       // 21: warmpool.v1.Tcp
-	(*Retry)(nil),                     // 22: warmpool.v1.Retry
-	(*Upkeep)(nil),                    // 23: warmpool.v1.Upkeep
-	(*durationpb.Duration)(nil),       // 24: google.protobuf.Duration
-	(*descriptorpb.FieldOptions)(nil), // 25: google.protobuf.FieldOptions
+	(*DynamicOrigins)(nil),            // 7: warmpool.v1.DynamicOrigins
+	(*Telemetry)(nil),                 // 8: warmpool.v1.Telemetry
+	(*Callers)(nil),                   // 9: warmpool.v1.Callers
+	(*Log)(nil),                       // 10: warmpool.v1.Log
+	(*Drain)(nil),                     // 11: warmpool.v1.Drain
+	(*Grpc)(nil),                      // 12: warmpool.v1.Grpc
+	(*Socket)(nil),                    // 13: warmpool.v1.Socket
+	(*Upstream)(nil),                  // 14: warmpool.v1.Upstream
+	(*Connections)(nil),               // 15: warmpool.v1.Connections
+	(*Queue)(nil),                     // 16: warmpool.v1.Queue
+	(*Pipelining)(nil),                // 17: warmpool.v1.Pipelining
+	(*Timeouts)(nil),                  // 18: warmpool.v1.Timeouts
+	(*Limits)(nil),                    // 19: warmpool.v1.Limits
+	(*Tls)(nil),                       // 20: warmpool.v1.Tls
+	(*Dns)(nil),                       // 21: warmpool.v1.Dns
+	(*Tcp)(nil),                       // 22: warmpool.v1.Tcp
+	(*Retry)(nil),                     // 23: warmpool.v1.Retry
+	(*Upkeep)(nil),                    // 24: warmpool.v1.Upkeep
+	(*durationpb.Duration)(nil),       // 25: google.protobuf.Duration
+	(*descriptorpb.FieldOptions)(nil), // 26: google.protobuf.FieldOptions
 }
 var file_warmpool_v1_upstream_proto_depIdxs = []int32{
 	1,  // 0: warmpool.v1.Setting.format:type_name -> warmpool.v1.Setting.Format
 	0,  // 1: warmpool.v1.Setting.unit:type_name -> warmpool.v1.Setting.Unit
 	2,  // 2: warmpool.v1.Setting.effect:type_name -> warmpool.v1.Setting.Effect
-	9,  // 3: warmpool.v1.Config.log:type_name -> warmpool.v1.Log
-	10, // 4: warmpool.v1.Config.drain:type_name -> warmpool.v1.Drain
-	11, // 5: warmpool.v1.Config.grpc:type_name -> warmpool.v1.Grpc
-	12, // 6: warmpool.v1.Config.socket:type_name -> warmpool.v1.Socket
-	13, // 7: warmpool.v1.Config.upstreams:type_name -> warmpool.v1.Upstream
+	10, // 3: warmpool.v1.Config.log:type_name -> warmpool.v1.Log
+	11, // 4: warmpool.v1.Config.drain:type_name -> warmpool.v1.Drain
+	12, // 5: warmpool.v1.Config.grpc:type_name -> warmpool.v1.Grpc
+	13, // 6: warmpool.v1.Config.socket:type_name -> warmpool.v1.Socket
+	14, // 7: warmpool.v1.Config.upstreams:type_name -> warmpool.v1.Upstream
 	5,  // 8: warmpool.v1.Config.tls:type_name -> warmpool.v1.ListenerTls
 	6,  // 9: warmpool.v1.Config.allow:type_name -> warmpool.v1.Allow
-	7,  // 10: warmpool.v1.Config.telemetry:type_name -> warmpool.v1.Telemetry
-	8,  // 11: warmpool.v1.Config.callers:type_name -> warmpool.v1.Callers
-	24, // 12: warmpool.v1.Config.warm_timeout:type_name -> google.protobuf.Duration
-	24, // 13: warmpool.v1.Callers.max_wait:type_name -> google.protobuf.Duration
-	24, // 14: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
-	24, // 15: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
-	24, // 16: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
-	24, // 17: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
-	14, // 18: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
-	15, // 19: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
-	16, // 20: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
-	17, // 21: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
-	18, // 22: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
-	19, // 23: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
-	20, // 24: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
-	21, // 25: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
-	22, // 26: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
-	23, // 27: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
-	24, // 28: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
-	24, // 29: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
-	24, // 30: warmpool.v1.Connections.peak_memory:type_name -> google.protobuf.Duration
-	24, // 31: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
-	24, // 32: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
-	24, // 33: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
-	24, // 34: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
-	24, // 35: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
-	24, // 36: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
-	24, // 37: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
-	24, // 38: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
-	24, // 39: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
-	24, // 40: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
-	24, // 41: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
-	24, // 42: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
-	24, // 43: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
-	24, // 44: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
-	25, // 45: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
-	3,  // 46: warmpool.v1.setting:type_name -> warmpool.v1.Setting
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	46, // [46:47] is the sub-list for extension type_name
-	45, // [45:46] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	8,  // 10: warmpool.v1.Config.telemetry:type_name -> warmpool.v1.Telemetry
+	7,  // 11: warmpool.v1.Config.dynamic_origins:type_name -> warmpool.v1.DynamicOrigins
+	9,  // 12: warmpool.v1.Config.callers:type_name -> warmpool.v1.Callers
+	25, // 13: warmpool.v1.Config.warm_timeout:type_name -> google.protobuf.Duration
+	25, // 14: warmpool.v1.DynamicOrigins.max_idle_time:type_name -> google.protobuf.Duration
+	25, // 15: warmpool.v1.Callers.max_wait:type_name -> google.protobuf.Duration
+	25, // 16: warmpool.v1.Drain.grace:type_name -> google.protobuf.Duration
+	25, // 17: warmpool.v1.Drain.keep_serving:type_name -> google.protobuf.Duration
+	25, // 18: warmpool.v1.Grpc.min_ping_interval:type_name -> google.protobuf.Duration
+	25, // 19: warmpool.v1.Grpc.connection_timeout:type_name -> google.protobuf.Duration
+	15, // 20: warmpool.v1.Upstream.connections:type_name -> warmpool.v1.Connections
+	16, // 21: warmpool.v1.Upstream.queue:type_name -> warmpool.v1.Queue
+	17, // 22: warmpool.v1.Upstream.pipelining:type_name -> warmpool.v1.Pipelining
+	18, // 23: warmpool.v1.Upstream.timeouts:type_name -> warmpool.v1.Timeouts
+	19, // 24: warmpool.v1.Upstream.limits:type_name -> warmpool.v1.Limits
+	20, // 25: warmpool.v1.Upstream.tls:type_name -> warmpool.v1.Tls
+	21, // 26: warmpool.v1.Upstream.dns:type_name -> warmpool.v1.Dns
+	22, // 27: warmpool.v1.Upstream.tcp:type_name -> warmpool.v1.Tcp
+	23, // 28: warmpool.v1.Upstream.retry:type_name -> warmpool.v1.Retry
+	24, // 29: warmpool.v1.Upstream.upkeep:type_name -> warmpool.v1.Upkeep
+	25, // 30: warmpool.v1.Connections.max_idle_time:type_name -> google.protobuf.Duration
+	25, // 31: warmpool.v1.Connections.max_lifetime:type_name -> google.protobuf.Duration
+	25, // 32: warmpool.v1.Connections.peak_memory:type_name -> google.protobuf.Duration
+	25, // 33: warmpool.v1.Queue.max_wait:type_name -> google.protobuf.Duration
+	25, // 34: warmpool.v1.Timeouts.connect:type_name -> google.protobuf.Duration
+	25, // 35: warmpool.v1.Timeouts.tls_handshake:type_name -> google.protobuf.Duration
+	25, // 36: warmpool.v1.Timeouts.response_head:type_name -> google.protobuf.Duration
+	25, // 37: warmpool.v1.Timeouts.body_idle:type_name -> google.protobuf.Duration
+	25, // 38: warmpool.v1.Timeouts.expect_continue:type_name -> google.protobuf.Duration
+	25, // 39: warmpool.v1.Dns.refresh:type_name -> google.protobuf.Duration
+	25, // 40: warmpool.v1.Dns.min_ttl:type_name -> google.protobuf.Duration
+	25, // 41: warmpool.v1.Dns.max_ttl:type_name -> google.protobuf.Duration
+	25, // 42: warmpool.v1.Tcp.keepalive_idle:type_name -> google.protobuf.Duration
+	25, // 43: warmpool.v1.Tcp.keepalive_interval:type_name -> google.protobuf.Duration
+	25, // 44: warmpool.v1.Tcp.user_timeout:type_name -> google.protobuf.Duration
+	25, // 45: warmpool.v1.Upkeep.interval:type_name -> google.protobuf.Duration
+	25, // 46: warmpool.v1.Upkeep.after_use:type_name -> google.protobuf.Duration
+	26, // 47: warmpool.v1.setting:extendee -> google.protobuf.FieldOptions
+	3,  // 48: warmpool.v1.setting:type_name -> warmpool.v1.Setting
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	48, // [48:49] is the sub-list for extension type_name
+	47, // [47:48] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_warmpool_v1_upstream_proto_init() }
@@ -2525,22 +2634,23 @@ func file_warmpool_v1_upstream_proto_init() {
 	file_warmpool_v1_upstream_proto_msgTypes[3].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[4].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[5].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[8].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[11].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[6].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[9].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[12].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[13].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[15].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[14].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[16].OneofWrappers = []any{}
-	file_warmpool_v1_upstream_proto_msgTypes[18].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[17].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[19].OneofWrappers = []any{}
 	file_warmpool_v1_upstream_proto_msgTypes[20].OneofWrappers = []any{}
+	file_warmpool_v1_upstream_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_warmpool_v1_upstream_proto_rawDesc), len(file_warmpool_v1_upstream_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   21,
+			NumMessages:   22,
 			NumExtensions: 1,
 			NumServices:   0,
 		},
