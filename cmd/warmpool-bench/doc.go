@@ -1,7 +1,7 @@
 // Command warmpool-bench measures warmpool beside its peers: HAProxy,
 // httputil.ReverseProxy and no intermediary at all, in one run on one machine.
 //
-//	warmpool-bench [-rounds 5] [-run REGEXP] [-json FILE] [-profile DIR] [-other BINARY] [-quick]
+//	warmpool-bench [-rounds 5] [-run REGEXP] [-json FILE] [-profile DIR] [-other BINARY] [-client-procs 1] [-quick]
 //
 // Everything that costs CPU is a process of its own, so that the kernel's
 // accounting tells who spent what: an origin that answers from memory, the
@@ -10,6 +10,11 @@
 // requests and responses of net/http, for Session and Stream; all reach the intermediary over a
 // Unix socket unless the row says otherwise, and the intermediary reaches the
 // origin over loopback TCP.
+//
+// Origin and client run Go code on one thread each, unless -client-procs says
+// otherwise: on a small machine a client's second thread would take the CPU of
+// what is measured, and waking it costs a client of many short requests more than
+// the requests do.
 //
 // Rows that are compared with each other (same number in flight, same size of
 // answer) take turns within a round, and each round begins with another row.

@@ -14,14 +14,15 @@ import (
 
 // Environment is what a run ran on and with.
 type Environment struct {
-	Kernel    string  `json:"kernel"`
-	CPUs      int     `json:"cpus"` // that this process may use
-	Processor string  `json:"processor,omitempty"`
-	Load      float64 `json:"load_average"` // of the last minute before the run; of other work, the ratios still hold
-	Go        string  `json:"go"`
-	GRPC      string  `json:"grpc"`              // grpc-go, of warmpool
-	HAProxy   string  `json:"haproxy,omitempty"` // empty: not installed
-	Warmpool  string  `json:"warmpool"`          // version and revision of the binary
+	Kernel      string  `json:"kernel"`
+	CPUs        int     `json:"cpus"`         // that this process may use
+	ClientProcs int     `json:"client_procs"` // GOMAXPROCS of the clients
+	Processor   string  `json:"processor,omitempty"`
+	Load        float64 `json:"load_average"` // of the last minute before the run; of other work, the ratios still hold
+	Go          string  `json:"go"`
+	GRPC        string  `json:"grpc"`              // grpc-go, of warmpool
+	HAProxy     string  `json:"haproxy,omitempty"` // empty: not installed
+	Warmpool    string  `json:"warmpool"`          // version and revision of the binary
 }
 
 // String is the environment on one line.
@@ -35,13 +36,13 @@ func (e Environment) String() string {
 		haproxy = "HAProxy not installed"
 	}
 	return strings.Join([]string{
-		e.Kernel, cpus, fmt.Sprintf("load average %.2f before", e.Load), e.Go, "grpc-go " + e.GRPC, haproxy, "warmpool " + e.Warmpool,
+		e.Kernel, cpus, fmt.Sprintf("GOMAXPROCS=%d for clients", e.ClientProcs), fmt.Sprintf("load average %.2f before", e.Load), e.Go, "grpc-go " + e.GRPC, haproxy, "warmpool " + e.Warmpool,
 	}, ", ")
 }
 
 // environment looks at the machine and the binaries.
 func (b *bench) environment(ctx context.Context) (Environment, error) {
-	e := Environment{Kernel: machine.Kernel(), CPUs: runtime.NumCPU(), Processor: machine.Processor()}
+	e := Environment{Kernel: machine.Kernel(), CPUs: runtime.NumCPU(), ClientProcs: b.clientProcs, Processor: machine.Processor()}
 	var err error
 	if e.Load, err = machine.LoadAverage(); err != nil {
 		return e, err

@@ -80,6 +80,8 @@ type options struct {
 	quick    bool
 	warmpool string
 	other    string
+
+	clientProcs int
 }
 
 const (
@@ -108,6 +110,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	flags.BoolVar(&o.quick, "quick", false, "smoke test: few requests in 2 rounds, too short to conclude anything from")
 	flags.StringVar(&o.warmpool, "warmpool", "", "measure this `binary`; default: build cmd/warmpool")
 	flags.StringVar(&o.other, "other", "", "measure this other `binary` of warmpool too, in rows beside those of the first: what a change brings")
+	flags.IntVar(&o.clientProcs, "client-procs", 1, "GOMAXPROCS of the clients: with more than one they take, in all rows, what is measured its CPU away wherever there are no more CPUs than processes")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, helpHead)
@@ -126,6 +129,9 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	} else if o.rounds < leastRounds {
 		return o, usageError{fmt.Errorf("-rounds is %d, must be at least %d: fewer make no median worth reading", o.rounds, leastRounds)}
 	}
+	if o.clientProcs < 1 {
+		return o, usageError{fmt.Errorf("-client-procs is %d, must be at least 1", o.clientProcs)}
+	}
 	if o.match, err = regexp.Compile(*match); err != nil {
 		return o, usageError{fmt.Errorf("-run: %w", err)}
 	}
@@ -142,7 +148,7 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	b := &bench{haproxy: program.Find("haproxy"), warmpool: o.warmpool, other: o.other, profiles: o.profiles}
+	b := &bench{haproxy: program.Find("haproxy"), warmpool: o.warmpool, other: o.other, profiles: o.profiles, clientProcs: o.clientProcs}
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}

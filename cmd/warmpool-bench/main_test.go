@@ -215,6 +215,7 @@ func TestBadUsageExitsWithTwoAndSaysWhatIsAllowed(t *testing.T) {
 		want string
 	}{
 		"too few rounds":     {[]string{"-rounds", "4"}, "-rounds is 4, must be at least 5"},
+		"no client procs":    {[]string{"-client-procs", "0"}, "-client-procs is 0, must be at least 1"},
 		"unknown flag":       {[]string{"-fast"}, "-fast"},
 		"an argument":        {[]string{"now"}, `unexpected argument "now"`},
 		"a bad expression":   {[]string{"-run", "("}, "-run"},

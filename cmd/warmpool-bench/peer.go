@@ -22,6 +22,8 @@ type bench struct {
 	other    string // another one to measure beside it; empty: none
 	profiles string // folder for the sidecar's CPU profiles; empty: none are taken
 	peers    int    // started so far; each has a folder of its own in dir
+
+	clientProcs int // GOMAXPROCS of the clients
 }
 
 // peer is a running intermediary, or none.
@@ -173,6 +175,7 @@ func (b *bench) startClient(ctx context.Context, s Scenario, front string) (*chi
 	}
 	return child.Start(ctx, child.Command{
 		Name: "client of " + s.Name, Path: b.self, Told: true,
+		Env:  []string{"GOMAXPROCS=" + strconv.Itoa(b.clientProcs)},
 		Args: append([]string{"client", "-kind", string(s.Client), "-front", front, "-in-flight", strconv.Itoa(s.InFlight)}, bytes...),
 	})
 }
