@@ -2,15 +2,8 @@ package sidecar_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -26,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+	"github.com/warmpool-dev/warmpool/pool/tlstest"
 )
 
 // me is the user that the test runs as.
@@ -85,79 +79,12 @@ func TestARuleHoldsForSessionsAndStreamsAndTellsNothingOfWhatThereIs(t *testing.
 	readRefusal(t, err).want(t, codes.PermissionDenied, warmpoolv1.Reason_REASON_NOT_ALLOWED, warmpoolv1.Delivery_DELIVERY_NOT_SENT)
 }
 
-// authority signs certificates for a test.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-	dir         string
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{dir: t.TempDir()}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	var err error
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, a.key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.certificate, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	a.file(t, "ca.pem", "CERTIFICATE", der)
-	return a
-}
-
-func (a *authority) file(t *testing.T, name, kind string, der []byte) string {
-	t.Helper()
-	path := filepath.Join(a.dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// sign makes a certificate for a DNS name, and its files.
-func (a *authority) sign(t *testing.T, name string) (certFile, keyFile string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a.file(t, name+".pem", "CERTIFICATE", der), a.file(t, name+"-key.pem", "PRIVATE KEY", encoded)
-}
-
 // as is TLS of a client that shows the certificate of that name; "": none.
-func (a *authority) as(t *testing.T, name string) credentials.TransportCredentials {
+func as(t *testing.T, a *tlstest.Authority, name string) credentials.TransportCredentials {
 	t.Helper()
-	roots := x509.NewCertPool()
-	roots.AddCert(a.certificate)
-	cfg := &tls.Config{RootCAs: roots, ServerName: "sidecar.internal", MinVersion: tls.VersionTLS13}
+	cfg := &tls.Config{RootCAs: a.Roots(), ServerName: "sidecar.internal", MinVersion: tls.VersionTLS13}
 	if name != "" {
-		pair, err := tls.LoadX509KeyPair(a.sign(t, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		cfg.Certificates = []tls.Certificate{pair}
+		cfg.Certificates = []tls.Certificate{a.Sign(t, name).Certificate}
 	}
 	return credentials.NewTLS(cfg)
 }
@@ -173,10 +100,10 @@ func dialAs(t *testing.T, address string, creds credentials.TransportCredentials
 }
 
 func TestOverTLSACertificateSaysWhoAsks(t *testing.T) {
-	a := newAuthority(t)
+	a := tlstest.New(t)
 	cfg := settings(shortDir(t), web(t, func(http.ResponseWriter, *http.Request) {}))
-	cert, key := a.sign(t, "sidecar.internal")
-	cfg.Tls.CertFile, cfg.Tls.KeyFile, cfg.Tls.ClientCaFile = cert, key, filepath.Join(a.dir, "ca.pem")
+	own := a.Sign(t, "sidecar.internal")
+	cfg.Tls.CertFile, cfg.Tls.KeyFile, cfg.Tls.ClientCaFile = own.CertFile, own.KeyFile, a.File
 	cfg.Control = []string{"tcp://127.0.0.1:0"}
 	cfg.Allow = []*warmpoolv1.Allow{
 		{Certificate: "shop.internal", Upstreams: []string{"web"}},
@@ -187,11 +114,11 @@ func TestOverTLSACertificateSaysWhoAsks(t *testing.T) {
 	data, control := h.Addrs().Data[1], h.Addrs().Control[0]
 
 	request := &warmpoolv1.HttpRequest{Upstream: "web"}
-	send(t, warmpoolv1.NewHttpServiceClient(dialAs(t, data, a.as(t, "shop.internal"))), request)
-	stranger := warmpoolv1.NewHttpServiceClient(dialAs(t, data, a.as(t, "watcher.internal")))
+	send(t, warmpoolv1.NewHttpServiceClient(dialAs(t, data, as(t, a, "shop.internal"))), request)
+	stranger := warmpoolv1.NewHttpServiceClient(dialAs(t, data, as(t, a, "watcher.internal")))
 	refused(t, stranger, request).says(t, "certificate watcher.internal")
 	for name, creds := range map[string]credentials.TransportCredentials{
-		"no certificate": a.as(t, ""), "another authority's": newAuthority(t).as(t, "shop.internal"),
+		"no certificate": as(t, a, ""), "another authority's": as(t, tlstest.New(t), "shop.internal"),
 	} {
 		_, err := warmpoolv1.NewHttpServiceClient(dialAs(t, data, creds)).Send(t.Context(), &warmpoolv1.SendRequest{Request: request})
 		if status.Code(err) != codes.Unavailable {
@@ -207,7 +134,7 @@ func TestOverTLSACertificateSaysWhoAsks(t *testing.T) {
 		{"watcher.internal", true, false},
 		{"operator.internal", true, true},
 	} {
-		pool := warmpoolv1.NewPoolServiceClient(dialAs(t, control, a.as(t, c.who)))
+		pool := warmpoolv1.NewPoolServiceClient(dialAs(t, control, as(t, a, c.who)))
 		_, err := pool.GetStats(t.Context(), &warmpoolv1.GetStatsRequest{})
 		if denied := status.Code(err) == codes.PermissionDenied; denied == c.reads {
 			t.Errorf("%s reads: %v", c.who, err)
