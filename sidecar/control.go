@@ -76,6 +76,7 @@ const (
 	reasonMode              = "UPSTREAM_STATE"
 	reasonNoFile            = "NO_FILE"
 	reasonDynamic           = "DYNAMIC_ORIGIN"
+	reasonNotAllowed        = "NOT_ALLOWED"
 )
 
 // violations collects what is wrong with a request.

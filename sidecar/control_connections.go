@@ -49,10 +49,11 @@ func (s *poolService) ListConnections(_ context.Context, in *warmpoolv1.ListConn
 		}
 		return slices.Contains(in.GetStates(), state)
 	}
-	var all []*warmpoolv1.Connection
+	// The lists are taken in the order of a connection's life. One that goes on meanwhile is in two of them: the later state counts.
+	latest := make(map[uint64]*warmpoolv1.Connection)
 	add := func(c *warmpoolv1.Connection) {
-		if c.GetId() > after && wants(c.GetState()) {
-			all = append(all, c)
+		if c.GetId() > after {
+			latest[c.GetId()] = c
 		}
 	}
 	now := time.Now()
@@ -64,14 +65,16 @@ func (s *poolService) ListConnections(_ context.Context, in *warmpoolv1.ListConn
 			add(connectionMessage(c, now))
 		}
 	}
-	if wants(warmpoolv1.ConnectionState_CONNECTION_STATE_CLOSED) {
-		for _, c := range s.recent.of(in.GetUpstream()) {
-			add(endedMessage(c))
+	for _, c := range s.recent.of(in.GetUpstream()) {
+		add(endedMessage(c))
+	}
+	var all []*warmpoolv1.Connection
+	for _, c := range latest {
+		if wants(c.GetState()) {
+			all = append(all, c)
 		}
 	}
 	slices.SortFunc(all, func(a, b *warmpoolv1.Connection) int { return cmp.Compare(a.GetId(), b.GetId()) })
-	// One that stood or ended while the lists were taken is in two of them: the later state counts.
-	all = slices.CompactFunc(all, func(a, b *warmpoolv1.Connection) bool { return a.GetId() == b.GetId() })
 	out := &warmpoolv1.ListConnectionsResponse{Connections: all}
 	if len(all) > page.size {
 		out.Connections = all[:page.size]

@@ -43,8 +43,11 @@ func (s *poolService) GetUpstream(_ context.Context, in *warmpoolv1.GetUpstreamR
 			return &warmpoolv1.GetUpstreamResponse{Upstream: s.status(e)}, nil
 		}
 	}
-	_, err := s.upstream(in.GetName())
-	return nil, err
+	e, err := s.upstream(in.GetName())
+	if err != nil {
+		return nil, err
+	}
+	return &warmpoolv1.GetUpstreamResponse{Upstream: s.status(e)}, nil
 }
 
 func (s *poolService) CreateUpstream(_ context.Context, in *warmpoolv1.CreateUpstreamRequest) (*warmpoolv1.CreateUpstreamResponse, error) {
@@ -109,7 +112,9 @@ func (s *poolService) UpdateUpstream(_ context.Context, in *warmpoolv1.UpdateUps
 	if err != nil {
 		return nil, refused(codes.Unavailable, pool.ReasonDraining.String(), nil, "%v", err)
 	}
-	s.log.Info("upstream updated", "upstream", e.name(), "changed", out.GetChanged())
+	if len(changed) > 0 {
+		s.log.Info("upstream updated", "upstream", e.name(), "changed", out.GetChanged())
+	}
 	out.Upstream = s.status(e)
 	return out, nil
 }

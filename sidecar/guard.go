@@ -7,7 +7,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
@@ -45,9 +44,9 @@ func (cs *callers) guard(ctx context.Context, method string) error {
 	case may == controlAll, may == controlRead && onlyReads(name):
 		return nil
 	case may == controlRead:
-		return status.Errorf(codes.PermissionDenied, "%s changes something, and the caller (%s) may only read: allow[].control is %q", name, who.name, controlRead)
+		return refused(codes.PermissionDenied, reasonNotAllowed, nil, "%s changes something, and the caller (%s) may only read: allow[].control is %q", name, who.name, controlRead)
 	default:
-		return status.Errorf(codes.PermissionDenied, "the caller (%s) may not use the control plane over TCP: no rule in allow gives it control", who.name)
+		return refused(codes.PermissionDenied, reasonNotAllowed, nil, "the caller (%s) may not use the control plane over TCP: no rule in allow gives it control", who.name)
 	}
 }
 
