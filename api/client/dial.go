@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
 )
 
 // DefaultTarget is where a sidecar listens that was told nothing else.
@@ -35,14 +33,15 @@ type Client struct {
 
 // options are what Dial was told.
 type options struct {
-	target    string
-	grpc      []grpc.DialOption
-	upstreams map[string]string
-	inFlight  int
-	waiting   int
-	patience  time.Duration
-	stream    bool
-	plain     bool
+	target      string
+	credentials Credentials
+	grpc        []grpc.DialOption
+	upstreams   map[string]string
+	inFlight    int
+	waiting     int
+	patience    time.Duration
+	stream      bool
+	plain       bool
 }
 
 // Option changes what Dial does by default.
@@ -79,8 +78,8 @@ func Streaming() Option { return func(o *options) { o.stream = true } }
 // undoing it then: http.Transport.DisableCompression.
 func DisableCompression() Option { return func(o *options) { o.plain = true } }
 
-// GRPC adds options of the gRPC connections, such as credentials. They come after
-// the client's own, which are: no TLS, windows of fixed size, messages of any size,
+// GRPC adds options of the gRPC connections. They come after the client's own, which
+// are: credentials as Secured has them, windows of fixed size, messages of any size,
 // and quick reconnecting.
 func GRPC(dial ...grpc.DialOption) Option {
 	return func(o *options) { o.grpc = append(o.grpc, dial...) }
@@ -135,14 +134,19 @@ func Dial(target string, opts ...Option) (*Client, error) {
 	return c, nil
 }
 
-func connect(o *options) (*grpc.ClientConn, error) {
-	name := strings.TrimPrefix(o.target, "tcp://")
-	conn, err := grpc.NewClient(name, append([]grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithStaticStreamWindowSize(streamWindow),
-		grpc.WithStaticConnWindowSize(connectionWindow),
-		grpc.WithReadBufferSize(socketBuffer),
-		grpc.WithWriteBufferSize(socketBuffer),
+// Connect makes a gRPC connection to a sidecar, for what Client has no methods for:
+// PoolService, health, HttpService by itself. target is written as for Dial. What is
+// in more comes after what a Client uses by default, but for its large windows.
+//
+// Nothing is connected before the first call. The error tells what is wrong with
+// the target or, as a *CredentialsError, with c.
+func Connect(target string, c Credentials, more ...grpc.DialOption) (*grpc.ClientConn, error) {
+	at := siteOf(target)
+	dial, err := c.dialOptions(at)
+	if err != nil {
+		return nil, err
+	}
+	dial = append(dial,
 		// The sidecar bounds bodies; a second bound here could only differ.
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
 		// What may be sent again is decided here and in the sidecar.
@@ -152,11 +156,21 @@ func connect(o *options) (*grpc.ClientConn, error) {
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
 			MinConnectTimeout: 3 * time.Second,
 		}),
-	}, o.grpc...)...)
+	)
+	conn, err := grpc.NewClient(at.name, append(dial, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("client: target is %q, must be unix:///path, tcp://host:port, host:port, or a gRPC target: %w", o.target, err)
+		return nil, fmt.Errorf("client: target is %q, must be unix:///path, tcp://host:port, host:port, or a gRPC target: %w", target, err)
 	}
 	return conn, nil
+}
+
+func connect(o *options) (*grpc.ClientConn, error) {
+	return Connect(o.target, o.credentials, append([]grpc.DialOption{
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connectionWindow),
+		grpc.WithReadBufferSize(socketBuffer),
+		grpc.WithWriteBufferSize(socketBuffer),
+	}, o.grpc...)...)
 }
 
 // Close ends the client. Calls that are open fail with ErrClosed, and bodies of

@@ -19,6 +19,7 @@ type session struct {
 	calls  *calls
 	stream grpc.ClientStream
 	cancel context.CancelFunc
+	begun  time.Time
 	wake   chan struct{} // for the sender
 	sent   chan struct{} // closed when the sender has ended
 
@@ -39,7 +40,7 @@ const maxBatch = 64 << 10
 
 func newSession(s *calls, stream grpc.ClientStream, cancel context.CancelFunc) *session {
 	return &session{
-		calls: s, stream: stream, cancel: cancel,
+		calls: s, stream: stream, cancel: cancel, begun: time.Now(),
 		wake: make(chan struct{}, 1), sent: make(chan struct{}), open: make(map[uint64]*call),
 	}
 }
@@ -217,6 +218,10 @@ func (se *session) settle(in *replies) {
 			// An upstream that drains says the same as a sidecar that does, and the word that it is the sidecar may come
 			// later: one more try tells the two apart.
 			c.again = true
+			s.requeue(c, o.failure)
+		case s.options.outdated(o.failure, se.begun) && !c.again:
+			c.again = true
+			se.retire()
 			s.requeue(c, o.failure)
 		case o.failure.interrupted():
 			s.interrupt(c, o.failure)

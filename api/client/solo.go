@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
@@ -23,6 +24,7 @@ type solo struct {
 
 	stream grpc.ClientStream // nil: none is open
 	cancel context.CancelFunc
+	begun  time.Time
 	id     uint64 // of the last call
 	in     replies
 }
@@ -50,7 +52,7 @@ func (so *solo) begin(s *calls) bool {
 		cancel()
 		return false
 	}
-	so.stream, so.cancel = stream, cancel
+	so.stream, so.cancel, so.begun = stream, cancel, time.Now()
 	return true
 }
 
@@ -95,10 +97,11 @@ func (s *calls) exchangeAlone(p *plan, request []byte) (reply []byte, failure *F
 			if o.id != so.id {
 				continue
 			}
-			if draining {
+			outdated := s.options.outdated(o.failure, so.begun)
+			if draining || outdated {
 				so.drop()
 			}
-			if o.failure.drained() {
+			if o.failure.drained() || outdated {
 				return nil, nil, false // the queue knows what to do with it
 			}
 			return o.response, o.failure, true
