@@ -26,7 +26,7 @@ Exit codes: 0 it is right, 2 it is not.`,
 		Example: `  warmpool check warmpool.yaml`,
 		Args:    cobra.ExactArgs(1),
 		RunE: doing(func(_ *cobra.Command, args []string) error {
-			loaded, err := config.Load(config.Source{File: args[0], Environ: os.Environ()})
+			loaded, err := config.Load(config.Source{File: args[0], Environ: os.Environ(), Variables: clientVariables()})
 			if err != nil {
 				return err
 			}

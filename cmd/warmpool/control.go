@@ -33,6 +33,8 @@ const controlHelp = `The sidecar's control listener is looked for at --socket, e
 address in ` + controlVariable + `, else at ` + defaultControl + `, which
 only its owner may connect to.
 
+` + credentialsHelp + `
+
 Exit codes: 0 done, 1 it failed, 2 wrong command line or a value that is not
 allowed, 3 no sidecar answered at the socket.`
 
@@ -99,12 +101,16 @@ func (o *operator) explain(err error) error {
 		}
 	}
 	switch {
+	case ours && s.Code() == codes.PermissionDenied:
+		return &exitError{exitFailed, fmt.Errorf("%s\n  to do     show a certificate (--cert, --key) or a token (--token-file) to which a rule in the sidecar's allow gives control, or use its Unix socket", s.Message())}
 	case ours && s.Code() == codes.InvalidArgument:
 		return &exitError{exitUsage, refusal{errors.New(s.Message())}}
 	case ours:
 		return &exitError{exitFailed, errors.New(s.Message())}
-	case s.Code() == codes.Unavailable, s.Code() == codes.Unimplemented:
-		return &exitError{exitUnreachable, fmt.Errorf("no sidecar answers at %s: %s\n  to do  start one (warmpool serve), or name its control socket with -s; the default one is its owner's alone", *o.socket, s.Message())}
+	case s.Code() == codes.Unavailable:
+		return o.socket.unreached(s.Message())
+	case s.Code() == codes.Unimplemented:
+		return &exitError{exitUnreachable, fmt.Errorf("what answers at %s is no control listener: %s\n  to do     name the sidecar's control listener with -s: its setting `control`", o.socket, s.Message())}
 	case s.Code() == codes.DeadlineExceeded:
 		return &exitError{exitFailed, fmt.Errorf("it was not done within the timeout of %s", o.timeout)}
 	case s.Code() == codes.Canceled:
@@ -150,16 +156,22 @@ func (o *operator) say(m proto.Message, format string, args ...any) error {
 	return nil
 }
 
+// clearScreen empties a terminal and begins at its top.
+const clearScreen = "\x1b[H\x1b[2J"
+
 // again shows something once, or again and again until it is interrupted.
 func (o *operator) again(ctx context.Context, every time.Duration, show func(w io.Writer) error) error {
 	for {
 		var page strings.Builder
 		err := show(&page)
+		if err != nil && every > 0 {
+			return watchEnd(ctx, err)
+		}
 		if err != nil {
 			return err
 		}
-		if every > 0 && isTerminal(o.std.out) {
-			fmt.Fprint(o.std.out, "\x1b[H\x1b[2J") // home, clear
+		if every > 0 && isTerminal(o.std.out) && !o.json() {
+			fmt.Fprint(o.std.out, clearScreen)
 		}
 		fmt.Fprint(o.std.out, page.String())
 		if every == 0 {

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/warmpool-dev/warmpool/api/client"
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 	"github.com/warmpool-dev/warmpool/pool"
 )
@@ -62,7 +63,7 @@ const (
 
 // compare measures every row and prints it as it is known.
 func (d *demo) compare(ctx context.Context, std streams, mark style, requests int) error {
-	conn, err := target(d.sidecar.Addrs().Data[0]).dial()
+	conn, err := client.Connect(d.sidecar.Addrs().Data[0], client.Credentials{})
 	if err != nil {
 		return err
 	}

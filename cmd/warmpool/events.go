@@ -42,8 +42,12 @@ out, and a line says how many.`,
 			if err != nil {
 				return watchEnd(ctx, err)
 			}
-			if got.GetDropped() > 0 && !o.json() {
-				fmt.Fprintf(o.std.out, "(%s left out: they came faster than they could be printed)\n", counted(got.GetDropped(), "event", "events"))
+			if n := got.GetDropped(); n > 0 {
+				out := o.std.out
+				if o.json() {
+					out = o.std.err // a script reads nothing but events there
+				}
+				fmt.Fprintf(out, "(%s left out: they came faster than they could be printed)\n", counted(n, "event", "events"))
 			}
 			for _, e := range got.GetEvents() {
 				if o.json() {

@@ -19,8 +19,8 @@ func (f *sendFlags) failed(err error, stderr io.Writer) error {
 		return &exitError{exitFailed, err}
 	case failure.Reason != warmpoolv1.Reason_REASON_UNSPECIFIED:
 		return errors.Join(&exitError{exitFailed, explain(failure)}, printReceipt(stderr, failure.Receipt))
-	case failure.Delivery == warmpoolv1.Delivery_DELIVERY_NOT_SENT:
-		return &exitError{exitUnreachable, fmt.Errorf("%s\n  to do     start one (warmpool serve), wait for it (warmpool wait), or name its socket with -s", failure.Message)}
+	case errors.Is(failure, client.ErrNoSidecar):
+		return f.socket.unreached(strings.TrimPrefix(failure.Message, "no sidecar answers at "+f.socket.address+": "))
 	default:
 		return &exitError{exitUnreachable, explain(failure)}
 	}
@@ -97,6 +97,6 @@ var advice = map[warmpoolv1.Reason]string{
 	warmpoolv1.Reason_REASON_DUPLICATE_ID:       "give each open call of a session an id of its own",
 	warmpoolv1.Reason_REASON_UNKNOWN_ID:         "cancel only calls that are open",
 	warmpoolv1.Reason_REASON_ORIGIN_LIMIT:       "raise dynamic_origins.max, or wait until others have not been used for dynamic_origins.max_idle_time",
-	warmpoolv1.Reason_REASON_NOT_ALLOWED:        "ask the operator to let this caller use the upstream",
+	warmpoolv1.Reason_REASON_NOT_ALLOWED:        "show a certificate (--cert, --key) or a token (--token-file) that a rule in the sidecar's allow names, or have one added for this caller",
 	warmpoolv1.Reason_REASON_INTERNAL:           "this is a defect of the sidecar: report it with the sidecar's log",
 }

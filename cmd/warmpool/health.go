@@ -62,11 +62,11 @@ answered in time.`,
 			defer func() { _ = conn.Close() }()
 			health, err := grpc_health_v1.NewHealthClient(conn).Check(ctx, &grpc_health_v1.HealthCheckRequest{Service: service})
 			if err != nil {
-				return unhealthy(*socket, service, timeout, err)
+				return unhealthy(socket, service, timeout, err)
 			}
 			if health.GetStatus() != grpc_health_v1.HealthCheckResponse_SERVING {
 				return fmt.Errorf("%s of the sidecar at %s is %s: it establishes its connections or is told to stop; its log and /readyz say which",
-					service, *socket, health.GetStatus())
+					service, socket, health.GetStatus())
 			}
 			_, err = fmt.Fprintf(std.out, "%s %s\n", service, health.GetStatus())
 			return err
@@ -80,10 +80,10 @@ answered in time.`,
 }
 
 // unhealthy says why there is no answer: nobody is there, or it is no sidecar.
-func unhealthy(at target, service string, timeout time.Duration, err error) error {
+func unhealthy(at *target, service string, timeout time.Duration, err error) error {
 	switch s := status.Convert(err); s.Code() {
 	case codes.Unavailable:
-		return &exitError{exitUnreachable, fmt.Errorf("no sidecar answers at %s: %s", at, s.Message())}
+		return at.unreached(s.Message())
 	case codes.DeadlineExceeded:
 		return &exitError{exitUnreachable, fmt.Errorf("the sidecar at %s did not answer within %s", at, timeout)}
 	case codes.Unimplemented, codes.NotFound:

@@ -78,6 +78,7 @@ Operate it:
 		SilenceUsage:  true, // an error's text says what is allowed; the help is one flag away
 	}
 	root.SetVersionTemplate("warmpool {{.Version}}\n")
+	root.SetUsageFunc(printUsage)
 	root.AddCommand(
 		newServeCommand(std),
 		newSendCommand(std),

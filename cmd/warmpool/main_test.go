@@ -254,8 +254,20 @@ func TestWarmpoolAlonePrintsHelp(t *testing.T) {
 }
 
 func TestEveryCommandHasHelpWithAnExample(t *testing.T) {
-	for _, name := range []string{"serve", "send", "check", "wait", "health", "demo", "version"} {
-		warmpool(t, name, "--help").expect(t, exitOK, "Usage:", "Examples:", "warmpool "+name)
+	for _, name := range []string{
+		"serve", "send", "check", "wait", "health", "demo", "version", "upstreams", "connections", "stats", "events",
+		"warm", "pause", "resume", "reconnect", "drain", "reload", "config",
+	} {
+		o := warmpool(t, name, "--help")
+		o.expect(t, exitOK, "Usage:", "Examples:", "warmpool "+name)
+		for line := range strings.Lines(o.stdout) {
+			if len(line) > 120 {
+				t.Errorf("%s --help has a line of %d columns: %s", name, len(line), line)
+			}
+		}
+		if reaches := name != "serve" && name != "check" && name != "demo" && name != "version"; reaches != strings.Contains(o.stdout, "--token-file") {
+			t.Errorf("%s --help: flags to reach a sidecar: %t, want %t", name, !reaches, reaches)
+		}
 	}
 }
 

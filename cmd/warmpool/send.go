@@ -161,12 +161,13 @@ func (f *sendFlags) body(request *http.Request, stdin io.Reader) error {
 }
 
 func (f *sendFlags) send(ctx context.Context, request *http.Request, std streams) error {
-	if _, err := f.socket.name(); err != nil {
+	if err := f.socket.check(); err != nil {
 		return err
 	}
-	sidecar, err := client.Dial(string(*f.socket), client.Streaming(), client.DisableCompression(), client.Patience(0))
+	sidecar, err := client.Dial(f.socket.address, client.Secured(f.socket.credentials),
+		client.Streaming(), client.DisableCompression(), client.Patience(0))
 	if err != nil {
-		return usage(fmt.Errorf("socket is %q: %w", string(*f.socket), err))
+		return f.socket.explain(err)
 	}
 	defer func() { _ = sidecar.Close() }()
 	if f.timeout > 0 {

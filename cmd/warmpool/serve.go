@@ -46,7 +46,7 @@ GOGC to 400.`,
   ` + listenVariable + `=unix:///tmp/warmpool.sock warmpool serve -c warmpool.yaml`,
 		Args: cobra.NoArgs,
 		RunE: doing(func(cmd *cobra.Command, _ []string) error {
-			source := config.Source{File: file, Flags: cmd.Flags(), Environ: os.Environ()}
+			source := config.Source{File: file, Flags: cmd.Flags(), Environ: os.Environ(), Variables: clientVariables()}
 			loaded, err := config.Load(source)
 			if err != nil {
 				return err

@@ -61,9 +61,12 @@ func (o *operator) watchStats(ctx context.Context, names []string, every time.Du
 			continue
 		}
 		if isTerminal(o.std.out) {
-			fmt.Fprint(o.std.out, "\x1b[H\x1b[2J") // home, clear
+			fmt.Fprint(o.std.out, clearScreen)
 		} else if before != nil {
 			fmt.Fprintln(o.std.out)
+		}
+		if n := got.GetDropped(); n > 0 {
+			fmt.Fprintf(o.std.out, "(%s left out: they came faster than they could be printed)\n", counted(n, "table", "tables"))
 		}
 		printStats(o.std.out, styleOf(o.std.out), before, got.GetStats())
 		before = got.GetStats()

@@ -76,10 +76,11 @@ more; if the timeout ends that wait, the pause stays.`,
 
 func newResumeCommand(std streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "resume UPSTREAM",
-		Short: "End a pause or a drain",
-		Long:  `End the pause or the drain of an upstream. Requests that waited go first.`,
-		Args:  cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Use:     "resume UPSTREAM",
+		Short:   "End a pause or a drain",
+		Long:    `End the pause or the drain of an upstream. Requests that waited go first.`,
+		Example: `  warmpool resume payments`,
+		Args:    cobra.ExactArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	return control(cmd, std, func(ctx context.Context, o *operator, args []string) error {
 		done, err := o.pool.ResumeUpstream(ctx, &warmpoolv1.ResumeUpstreamRequest{Name: args[0]})

@@ -56,9 +56,9 @@ Exit codes: 0 ready, 1 not ready in time, 2 wrong command line.`,
 			case seen == nil:
 				return nil
 			case errors.Is(ctx.Err(), context.DeadlineExceeded):
-				return fmt.Errorf("the sidecar at %s was not ready within %s: %w", *socket, timeout, seen)
+				return fmt.Errorf("the sidecar at %s was not ready within %s: %w%s", socket, timeout, seen, socket.advice(seen.Error()))
 			default:
-				return fmt.Errorf("interrupted while waiting for the sidecar at %s: %w", *socket, seen)
+				return fmt.Errorf("interrupted while waiting for the sidecar at %s: %w", socket, seen)
 			}
 		}),
 	}
@@ -95,7 +95,7 @@ func waitServing(ctx context.Context, client grpc_health_v1.HealthClient) error 
 		}
 		s := status.Convert(err)
 		if over := s.Code() == codes.Canceled || s.Code() == codes.DeadlineExceeded; !over || !answered {
-			seen, answered = errors.New(s.Message()), false
+			seen, answered = errors.New(cause(s.Message())), false
 		}
 		pause(ctx, 50*time.Millisecond)
 	}
