@@ -16,6 +16,9 @@ func TestTheChartRefusesValuesThatItDoesNotKnow(t *testing.T) {
 		{"podMonitor.interval=thirty", "interval"},
 		{"node.resources.request.cpu=1", "request"},
 		{"config.upstreams[0].name=payments", "url"},
+		{"networkPolicy.callerLabels=null", "callerLabels"},
+		{"networkPolicy.callerLabels.warmpool=null", "callerLabels"},
+		{"node.tlsSecret=", "tlsSecret"},
 	} {
 		if out, err := template(bad.value); err == nil || !strings.Contains(err.Error(), bad.says) {
 			t.Errorf("%s: %v\n%s", bad.value, err, out)

@@ -146,7 +146,7 @@ func freeAddress(t *testing.T) string {
 }
 
 // attached are the labels that Prometheus adds to what it scrapes in Kubernetes.
-var attached = []string{"namespace", "pod"}
+var attached = []string{"namespace", "pod", "job", "instance"}
 
 // check reports what an expression asks for and no sidecar exports.
 func (all exported) check(t *testing.T, where, expression string) {
@@ -176,11 +176,18 @@ func (all exported) check(t *testing.T, where, expression string) {
 		return nil
 	})
 	parser.Inspect(parsed, func(node parser.Node, _ []parser.Node) error {
-		if a, ok := node.(*parser.AggregateExpr); ok {
-			for _, label := range a.Grouping {
-				if !known[label] && !slices.Contains(attached, label) {
-					t.Errorf("%s: grouped by %s, which none of its metrics has", where, label)
-				}
+		var by []string
+		switch n := node.(type) {
+		case *parser.AggregateExpr:
+			by = n.Grouping
+		case *parser.BinaryExpr:
+			if n.VectorMatching != nil {
+				by = n.VectorMatching.MatchingLabels
+			}
+		}
+		for _, label := range by {
+			if !known[label] && !slices.Contains(attached, label) {
+				t.Errorf("%s: grouped or matched by %s, which none of its metrics has", where, label)
 			}
 		}
 		return nil
@@ -250,10 +257,15 @@ func TestDashboardAndAlertsAskForWhatIsExported(t *testing.T) {
 	if queries < 25 {
 		t.Errorf("%d queries were checked", queries)
 	}
-	probe := new(testing.T)
-	all.check(probe, "a probe", `sum by (nothing) (warmpool_invented_total)`)
-	if !probe.Failed() {
-		t.Error("the check finds nothing wrong with anything")
+	for _, wrong := range []string{
+		`warmpool_invented_total`, `sum by (nothing) (warmpool_sessions)`, `warmpool_responses_total{nothing="x"}`,
+		`warmpool_sessions and on (nothing) warmpool_sessions`,
+	} {
+		probe := new(testing.T)
+		all.check(probe, "a probe", wrong)
+		if !probe.Failed() {
+			t.Errorf("the check finds nothing wrong with %s", wrong)
+		}
 	}
 }
 
