@@ -4,7 +4,8 @@ package pool
 // pipelined on one connection are written at once, by Send. A Batch is for one
 // goroutine; the zero value is ready.
 type Batch struct {
-	held []*conn // whose requests are held back
+	held   []*conn // whose requests are held back
+	glance glance
 }
 
 // Start is Upstream.Start, but what is written may wait for Send.
@@ -13,10 +14,11 @@ func (b *Batch) Start(u *Upstream, x *Exchange, req *Request, sink Sink) error {
 		u.ended(x, failure)
 		return failure
 	}
+	b.glance.before(u, x.asked)
 	if !x.pipelinable || u.policy().PipelineDepth <= 1 {
 		b = nil
 	}
-	u.submit(x, false, b)
+	u.submit(x, x.asked, false, b)
 	return nil
 }
 

@@ -33,6 +33,7 @@ type conn struct {
 	flight     int64  // bytes that a new connection's window lets leave at once; 0: not known
 
 	// Self-synchronised.
+	clean    atomic.Int64                          // instant at which a look found nothing on it, for the next request; 0: none did
 	deadline atomic.Int64                          // instant at which what the connection waits for has taken too long; 0: none
 	clear    struct{ sent, received atomic.Int64 } // bytes of HTTP, counted under TLS only: on a plain connection notice counts the same
 
@@ -105,17 +106,16 @@ func (c *conn) traffic() (sent, received int64) {
 
 func (c *conn) endpoint() netip.AddrPort { return c.slot.endpoint.addr }
 
-// start begins x on the connection and writes its request. mayBlock says that
+// start begins x on the connection, at now, and writes its request. mayBlock says that
 // the calling goroutine may wait for a slow peer to read; together, when not
 // nil, that the request may leave with others. start reports false when the
 // connection turned out to be over, with nothing of x written.
-func (c *conn) start(x *Exchange, mayBlock bool, together *Batch) bool {
+func (c *conn) start(x *Exchange, now instant, mayBlock bool, together *Batch) bool {
 	x.attemptBegins()
-	now := c.upstream.pool.now()
 	c.mu.Lock()
 	why := c.mu.life.reason
 	if why == CloseNone && len(c.mu.queue) == 0 {
-		why = c.notice.look(c.mu.served > 0) // a poll that does not wait
+		why = c.look(now)
 	}
 	if why != CloseNone || !c.mu.life.begin() {
 		served := c.mu.served
@@ -147,6 +147,13 @@ func (c *conn) start(x *Exchange, mayBlock bool, together *Batch) bool {
 	c.enqueue(x, mayBlock, together) // lets go of the lock
 	c.upstream.remind(at)
 	return true
+}
+
+// look asks, under the lock, whether an idle connection is fit for a request. A
+// look that was taken of it together with others holds for a while.
+func (c *conn) look(now instant) CloseReason {
+	clean := c.clean.Swap(0)
+	return c.notice.look(c.mu.served > 0, clean != 0 && now-instant(clean) < lookHolds)
 }
 
 // await sets, under the lock, what the exchange that is now the first to be

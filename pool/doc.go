@@ -14,7 +14,7 @@
 //	              changing.go, gate.go, replacing.go, endpoints.go, standing.go, racing.go,
 //	              choice.go: its further decisions)
 //	dial.go       dial               TCP and TLS, when one is dialed; resolve.go (through dns) keeps the addresses
-//	conn.go       start              the exchange begins on it
+//	conn.go       start              the exchange begins on it, if nothing has come there (in a batch: glance.go)
 //	writer.go     enqueue, flush     the request leaves, in the goroutine that brought it
 //	h1            Request.AppendHead
 //	reader.go     serve, read, parse the connection's own goroutine reads the response

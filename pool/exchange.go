@@ -278,7 +278,7 @@ func (x *Exchange) complete() {
 			return
 		}
 		x.unexpecting = true
-		x.upstream.submit(x, false, nil)
+		x.upstream.submit(x, x.upstream.pool.now(), false, nil)
 		return
 	}
 	if f := x.fault; f != nil {
@@ -305,7 +305,7 @@ func (x *Exchange) complete() {
 			x.arrived = x.arrived || !f.SafeToRetry()
 			x.fresh, x.ticket.again = true, true
 			x.pipelinable = false // RFC 9112, 9.3.2: not again at once
-			x.upstream.submit(x, false, nil)
+			x.upstream.submit(x, x.upstream.pool.now(), false, nil)
 			return
 		}
 	}

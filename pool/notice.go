@@ -82,9 +82,13 @@ func (n *noticer) truncated() bool { return n.tls && n.bare.Load() }
 // the peer has sent or ended anything that the reader has not done with, be it
 // still in the kernel or on its way through the reader: such a connection must
 // not be used. The bytes may be TLS's own, session tickets, on a connection that
-// has not answered yet; after that they are as unwelcome as on a plain one.
-func (n *noticer) look(answered bool) CloseReason {
-	readable, ended := n.socket.look()
+// has not answered yet; after that they are as unwelcome as on a plain one. clean says
+// that the kernel need not be asked: it had nothing just now.
+func (n *noticer) look(answered, clean bool) CloseReason {
+	readable, ended := false, false
+	if !clean {
+		readable, ended = n.socket.look()
+	}
 	switch {
 	case ended:
 		return ClosePeerClosedIdle

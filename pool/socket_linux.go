@@ -18,6 +18,7 @@ import (
 // none, one in memory, it knows nothing.
 type socket struct {
 	raw     syscall.RawConn
+	fd      int32 // while it is open
 	poll    func(fd uintptr)
 	seen    *int16
 	take    func(fd uintptr) bool
@@ -34,13 +35,15 @@ func newSocket(c net.Conn, a *arrivals) socket {
 	if err != nil {
 		return socket{}
 	}
-	fd := new(unix.PollFd)
+	fd := make([]unix.PollFd, 1)
+	number := int32(-1) // of which a poll says nothing
+	_ = raw.Control(func(n uintptr) { number = int32(n) })
 	return socket{
-		raw: raw, seen: &fd.Revents, arrived: a, writer: nonblock.NewWriter(raw),
+		raw: raw, fd: number, seen: &fd[0].Revents, arrived: a, writer: nonblock.NewWriter(raw),
 		poll: func(n uintptr) {
-			*fd = unix.PollFd{Fd: int32(n), Events: unix.POLLIN | unix.POLLRDHUP}
+			fd[0] = unix.PollFd{Fd: int32(n), Events: unix.POLLIN | unix.POLLRDHUP}
 			if nonblock.Poll(fd) != 0 {
-				fd.Revents = 0 // interrupted: the reader will notice what this look did not
+				fd[0].Revents = 0 // interrupted: the reader will notice what this look did not
 			}
 		},
 		take: func(n uintptr) bool {
@@ -96,6 +99,34 @@ func (s socket) look() (readable, ended bool) {
 		return false, true // closed under our hands
 	}
 	return *s.seen&unix.POLLIN != 0, *s.seen&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+}
+
+// sockets are several that are looked at together.
+type sockets struct{ polled []unix.PollFd }
+
+// look marks those of conns as clean, as of now, on which nothing has come. That a
+// descriptor may belong to another socket by now does no harm: its connection was
+// closed then, and no request begins on it.
+func (s *sockets) look(conns []*conn, now instant) {
+	s.polled = s.polled[:0]
+	for _, c := range conns {
+		if c.notice.socket.raw != nil {
+			s.polled = append(s.polled, unix.PollFd{Fd: c.notice.socket.fd, Events: unix.POLLIN | unix.POLLRDHUP})
+		}
+	}
+	if len(s.polled) == 0 || nonblock.Poll(s.polled) != 0 {
+		return
+	}
+	i := 0
+	for _, c := range conns {
+		if c.notice.socket.raw == nil {
+			continue
+		}
+		if s.polled[i].Revents == 0 {
+			c.clean.Store(int64(now))
+		}
+		i++
+	}
 }
 
 // setSocketOptions sets what net.Dialer has no field for, before connect.

@@ -21,6 +21,10 @@ func (socket) write([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func (socket) look() (readable, ended bool) { return false, false }
 
+type sockets struct{}
+
+func (*sockets) look([]*conn, instant) {}
+
 func (socket) awaitReset(time.Duration) error { return nil }
 
 func (socket) acked() (int64, bool) { return 0, false }

@@ -197,7 +197,7 @@ func (u *Upstream) tendTo(s *slot, keep *UpkeepPolicy, now instant) {
 	u.mu.Lock()
 	u.give(x, s, now)
 	u.mu.Unlock()
-	s.conn.start(x, false, nil) // a connection that is over meanwhile needs no upkeep
+	s.conn.start(x, now, false, nil) // a connection that is over meanwhile needs no upkeep
 }
 
 // discard is the sink of what nobody waits for.

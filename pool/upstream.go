@@ -88,7 +88,7 @@ func (u *Upstream) Do(ctx context.Context, req *Request) (*Response, error) {
 	if ctx.Err() != nil {
 		x.Cancel(context.Cause(ctx)) // and so submit asks for no connection
 	}
-	u.submit(x, true, nil)
+	u.submit(x, x.asked, true, nil)
 	select {
 	case <-do.done:
 	case <-ctx.Done():
@@ -112,7 +112,7 @@ func (u *Upstream) Start(x *Exchange, req *Request, sink Sink) error {
 		u.ended(x, failure)
 		return failure
 	}
-	u.submit(x, false, nil)
+	u.submit(x, x.asked, false, nil)
 	return nil
 }
 
@@ -132,9 +132,8 @@ func (x *Exchange) Receipt() *Receipt {
 // submit finds x a connection and begins it there, or leaves it waiting.
 // mayBlock says that the calling goroutine may wait for a slow peer; together,
 // when not nil, that the request may leave with others.
-func (u *Upstream) submit(x *Exchange, mayBlock bool, together *Batch) {
-	for {
-		now := u.pool.now()
+func (u *Upstream) submit(x *Exchange, now instant, mayBlock bool, together *Batch) {
+	for ; ; now = u.pool.now() {
 		u.mu.Lock()
 		if x.gone.Load() != 0 {
 			u.mu.Unlock()
@@ -146,7 +145,7 @@ func (u *Upstream) submit(x *Exchange, mayBlock bool, together *Batch) {
 		todo := u.settle()
 		u.mu.Unlock()
 		u.carryOut(todo)
-		if s == nil || s.conn.start(x, mayBlock, together) {
+		if s == nil || s.conn.start(x, now, mayBlock, together) {
 			return
 		}
 		if u.spoils(x) {
@@ -324,12 +323,12 @@ func (u *Upstream) give(x *Exchange, s *slot, now instant) {
 // again.
 func (u *Upstream) startOn(c *conn, x *Exchange) {
 	switch {
-	case c.start(x, false, nil):
+	case c.start(x, u.pool.now(), false, nil):
 	case u.spoils(x):
 		x.finish()
 	default:
 		x.ticket.again = true // it has had its turn
-		u.submit(x, false, nil)
+		u.submit(x, u.pool.now(), false, nil)
 	}
 }
 

@@ -32,10 +32,8 @@ func again(call func(int, []byte) (int, error), fd uintptr, p []byte) (int, unix
 }
 
 // Poll is as without the race detector.
-func Poll(fd *unix.PollFd) unix.Errno {
-	fds := []unix.PollFd{*fd}
+func Poll(fds []unix.PollFd) unix.Errno {
 	_, err := unix.Poll(fds, 0)
-	*fd = fds[0]
 	return number(err)
 }
 

@@ -38,10 +38,10 @@ func Write(fd uintptr, p []byte) (int, unix.Errno) {
 	}
 }
 
-// Poll asks what is the matter with one descriptor, and does not wait for
-// anything to be.
-func Poll(fd *unix.PollFd) unix.Errno {
+// Poll asks what is the matter with descriptors, at least one, and does not wait
+// for anything to be.
+func Poll(fds []unix.PollFd) unix.Errno {
 	var now unix.Timespec
-	_, _, err := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(fd)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0) //nolint:gosec // as unix.Poll does
+	_, _, err := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), uintptr(unsafe.Pointer(&now)), 0, 0, 0) //nolint:gosec // as unix.Poll does
 	return err
 }

@@ -84,16 +84,18 @@ func TestAWriteThatFailsSaysHowFarItCame(t *testing.T) {
 func TestReadAndPollTellWhatHasCome(t *testing.T) {
 	near, far := pair(t)
 	r := raw(t, near)
-	look := func() (fd unix.PollFd) {
+	look := func() unix.PollFd {
+		fds := make([]unix.PollFd, 2) // the other one is nothing's
+		fds[1].Fd = -1
 		if err := r.Control(func(n uintptr) {
-			fd = unix.PollFd{Fd: int32(n), Events: unix.POLLIN | unix.POLLRDHUP}
-			if err := nonblock.Poll(&fd); err != 0 {
+			fds[0] = unix.PollFd{Fd: int32(n), Events: unix.POLLIN | unix.POLLRDHUP}
+			if err := nonblock.Poll(fds); err != 0 {
 				t.Error(err)
 			}
 		}); err != nil {
 			t.Fatal(err)
 		}
-		return fd
+		return fds[0]
 	}
 	read := func() (n int, err unix.Errno) {
 		if failed := r.Control(func(fd uintptr) { n, err = nonblock.Read(fd, make([]byte, 8)) }); failed != nil {
