@@ -88,6 +88,21 @@ func (s socket) write(p []byte) (int, error) {
 	return s.writer.Write(p)
 }
 
+// gather lets the kernel hold back what does not fill a segment, until told otherwise
+// (TCP_CORK). Should that never come, it sends it all the same 200 ms later.
+func (s socket) gather(on bool) {
+	if s.raw == nil {
+		return
+	}
+	value := 0
+	if on {
+		value = 1
+	}
+	_ = s.raw.Control(func(fd uintptr) { // where it is refused, as of a Unix socket, nothing is held back
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_CORK, value)
+	})
+}
+
 // look asks, without waiting, whether there is something to read and whether
 // the peer has closed or reset. Control and not Read, because the reader sits
 // in a Read of its own.

@@ -19,6 +19,8 @@ func (socket) read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 func (socket) write([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
+func (socket) gather(bool) {}
+
 func (socket) look() (readable, ended bool) { return false, false }
 
 type sockets struct{}

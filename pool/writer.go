@@ -119,6 +119,9 @@ func (c *conn) flush(mayBlock bool) {
 // writeBatch writes the requests of batch, which out holds, and ends the
 // writer's part of each. before is what the kernel had accepted so far.
 func (c *conn) writeBatch(out []byte, batch []*Exchange, before int64) {
+	if last := batch[len(batch)-1]; last.long() && last.stream == nil {
+		c.notice.socket.gather(true) // its body follows, and ends that
+	}
 	n, err := c.transmit(out)
 	if c.notice.tls && err != nil && n == 0 && c.notice.sent.Load() != before {
 		n = 1 // of a TLS record some bytes left: no more is known
@@ -146,16 +149,25 @@ func (c *conn) writeBatch(out []byte, batch []*Exchange, before int64) {
 
 // writeBody writes a body that does not fit beside its head. Nothing follows
 // it on the connection before it is answered.
+//
+// Head and body are written apart, so that a long body need not be copied, but the
+// kernel sends them as one run of full segments (gather). A head that left by itself
+// would take a segment of the window that a new or rested connection begins with, ten
+// as a rule, and the answer to a body that just fits would come a round trip later.
+// Under TLS it is the records, each a write, of which the same is true.
 func (c *conn) writeBody(x *Exchange) {
+	c.notice.socket.gather(true)
 	for body := x.body; len(body) > 0; {
 		c.moving(x, phaseUpload)
 		piece := body[:min(len(body), writePiece)]
 		body = body[len(piece):]
 		if err := c.writeRaw(x, piece); err != nil {
+			c.notice.socket.gather(false)
 			c.wrote(x, writeFailed, err)
 			return
 		}
 	}
+	c.notice.socket.gather(false)
 	c.moving(x, phaseHead)
 	c.wrote(x, allWritten, nil)
 }
