@@ -27,35 +27,40 @@ type instant = time.Duration
 // Invariants, between calls:
 //   - total = dialing + idle + active + retiring, at most policy.Max; where a
 //     change of the policy has left more, none is added
-//   - a request waits only while no idle connection may carry it
+//   - a request waits only while no idle connection may carry it; a wary one (trust.go)
+//     also while one is dialed that it should rather have
 //   - dialing never exceeds policy.MaxDialing, with the same exception
 type admission struct {
 	policy *Policy
 	chance *rand.Rand
 
-	endpoints []*endpoint
-	rotating  instant                    // until then answers are taken for changing parts of a set
-	held      map[netip.AddrPort]bool    // the addresses of the newest answer
-	departed  map[netip.AddrPort]instant // addresses that are gone, and since when
-	preferred int                        // of the endpoints, the first ones, to which requests go where they can
-	weighted  bool                       // their shares differ
-	flying    []*slot                    // being dialed, in the order in which that began
-	late      int                        // of these, those on which nobody who waits relies any more
-	probing   bool                       // an address that failed is to be dialed beside others
-	families  [2]family                  // IPv4 and IPv6
-	waiting   queue
-	total     int
-	dialing   int
-	idle      int
-	active    int
-	closings  int                // of the active ones, those whose last exchange is under way and says so
-	leaving   int                // of the idle ones, those whose end is near
-	overdue   int                // of these, those whose end has come, but not their replacement
-	watched   []*slot            // left to their servers to close
-	raised    []raise            // the floors asked for, for a while
-	demand    demand             // what was needed of late
-	tending   int                // of the active ones, those with a request that keeps windows open
-	busy      map[*slot]struct{} // the active connections, where pipelining is on
+	endpoints  []*endpoint
+	rotating   instant                    // until then answers are taken for changing parts of a set
+	held       map[netip.AddrPort]bool    // the addresses of the newest answer
+	departed   map[netip.AddrPort]instant // addresses that are gone, and since when
+	preferred  int                        // of the endpoints, the first ones, to which requests go where they can
+	weighted   bool                       // their shares differ
+	flying     []*slot                    // being dialed, in the order in which that began
+	late       int                        // of these, those on which nobody who waits relies any more
+	probing    bool                       // an address that failed is to be dialed beside others
+	families   [2]family                  // IPv4 and IPv6
+	waiting    queue
+	total      int
+	dialing    int
+	idle       int
+	active     int
+	closings   int                // of the active ones, those whose last exchange is under way and says so
+	leaving    int                // of the idle ones, those whose end is near
+	doubted    int                // of the others, those that a wary request may not have
+	waryAt     instant            // when one came last, or the upstream was made
+	haste      float64            // of the newest connection
+	replacedAt instant            // when a replacement was last called for
+	overdue    int                // of these, those whose end has come, but not their replacement
+	watched    []*slot            // left to their servers to close
+	raised     []raise            // the floors asked for, for a while
+	demand     demand             // what was needed of late
+	tending    int                // of the active ones, those with a request that keeps windows open
+	busy       map[*slot]struct{} // the active connections, where pipelining is on
 	replacing
 
 	gate        gate         // whether requests are let through
@@ -100,6 +105,8 @@ type endpoint struct {
 	retryAt      instant       // no dial before, after a failure
 	lets         idleLimit     // how long it lets connections idle, by what it did
 	letsUnused   idleLimit     // and those that never carried a request
+	lastsUsed    trusted       // for how long its connections were seen to idle
+	lastsUnused  trusted       // and those that never carried a request
 	reuse        reuse         // whether its connections may carry more than one exchange
 	noPipelining instant       // until then requests are not pipelined to it: it handled that badly
 }
@@ -111,7 +118,7 @@ type slot struct {
 	state     slotState
 	round     int // its endpoint's fails when it was dialed
 	cause     DialCause
-	haste     float64 // 0 to 1, by chance: how early it is replaced
+	haste     float64 // 0 to 1: how much sooner than it must it ends, and is replaced
 	began     instant // the dial
 	connected bool    // its TCP connection stands, TLS does not
 	late      bool    // while dialing: counted in late
@@ -119,6 +126,7 @@ type slot struct {
 	opened    instant
 	idleSince instant
 	leaving   bool          // idle, and its end is near
+	doubted   bool          // idle and not leaving: a wary request may not have it
 	overdue   CloseReason   // idle, and its end has come for this reason, but not its replacement
 	until     instant       // watched: how long at most
 	expires   instant       // end of its lifetime; 0: none
@@ -219,6 +227,9 @@ func (a *admission) ask(t *ticket, now instant) *slot {
 	}
 	paused := a.gate == gatePaused
 	if !t.fresh && !paused {
+		if t.wary {
+			a.waryAt = now
+		}
 		if s := a.takeIdle(t, now); s != nil {
 			a.needed(now)
 			if a.kept()-a.active+a.dialing < a.ahead()-a.active {
@@ -299,8 +310,9 @@ func (a *admission) dialFailed(s *slot, f *dialFailure, now instant) {
 	a.failed(f, now)
 	a.unreached(s.endpoint, f, now)
 	a.penalise(s, now)
+	a.relent(true, now)
 	if f.reason == ReasonDialRefused && s.endpoint.fails >= letGoAfter {
-		a.letGo(s.endpoint, len(s.endpoint.idle))
+		a.letGo(s.endpoint, len(s.endpoint.idle), now)
 	}
 	a.refuseHopeless(now)
 	a.pump(now)
@@ -386,6 +398,7 @@ func (a *admission) tick(now instant) {
 		}
 		t = next
 	}
+	a.relent(false, now)
 	for _, e := range a.endpoints {
 		for _, s := range slices.Clone(e.idle) {
 			a.mind(s, now)
@@ -427,7 +440,8 @@ func (a *admission) shut(why Reason) {
 
 // takeIdle makes the best idle connection active: of two endpoints drawn by
 // chance the one with fewer active connections, and there the one that suits
-// the request best.
+// the request best. It is nil where there is none, or a wary request should rather
+// have a new one.
 func (a *admission) takeIdle(t *ticket, now instant) *slot {
 	for a.idle > 0 {
 		e := a.idleEndpoint()
@@ -436,6 +450,11 @@ func (a *admission) takeIdle(t *ticket, now instant) *slot {
 			a.retire(s, why)
 			a.pump(now)
 			continue
+		}
+		if t.wary {
+			if s = a.takeTrusted(s, t, now); s == nil {
+				return nil
+			}
 		}
 		a.dropIdle(s)
 		a.begin(s, t, now)
@@ -474,7 +493,7 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 		a.release(s.endpoint, now)
 	default:
 		a.mind(s, now)
-		if a.policy.Upkeep.Connections > 0 && a.worthKeeping(s, now) {
+		if a.tends(now) > 0 && a.worthKeeping(s, now) {
 			a.remind(a.tendAt(s))
 		}
 	}
@@ -485,6 +504,7 @@ func (a *admission) offer(s *slot, now instant) *ticket {
 func (a *admission) begin(s *slot, t *ticket, now instant) {
 	if s.state == slotIdle {
 		s.idled = now - s.idleSince
+		a.proves(s, now)
 	}
 	s.inflight++
 	s.alone = !t.pipelinable
@@ -520,6 +540,9 @@ func (a *admission) dropIdle(s *slot) {
 		s.leaving = false
 		a.leaving--
 		e.leaving--
+	}
+	if s.doubted {
+		a.doubt(s, false)
 	}
 	if s.overdue != CloseNone {
 		s.overdue = CloseNone

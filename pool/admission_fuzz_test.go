@@ -74,6 +74,7 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 	switch event % 16 {
 	case 0, 1, 2, 3:
 		r := &ticket{fresh: about%8 == 1, again: about%8 < 3, pipelinable: about%8 > 3}
+		r.wary = !r.pipelinable && about%3 == 0
 		if about%16 > 12 {
 			r.deadline = d.now + time.Duration(about)*10*time.Millisecond
 		}
@@ -140,7 +141,7 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 				d.slots[id].idleLimit = time.Duration(about) * 10 * time.Millisecond
 			}
 		case 8:
-			d.raises(about%7, time.Duration(about)*20*time.Millisecond)
+			d.raises(about%7, time.Duration(about)*20*time.Millisecond, about%2 == 0)
 		case 3:
 			if about == 3 {
 				d.shut(ReasonDraining)
@@ -150,7 +151,7 @@ func fuzzEvent(d *decisions, n int, event byte, about int) {
 			fuzzOperator(d, about)
 		case 6:
 			if id, ok := pick(slotDialing, slotIdle, slotActive, slotRetiring); ok {
-				d.discard(d.slots[id], CloseByOperator)
+				d.discard(d.slots[id], CloseByOperator, d.now)
 				d.settled()
 			}
 		case 7:

@@ -39,7 +39,7 @@ func (a *admission) changed(policy *Policy, open []*slot, now instant) {
 	for a.surplus() > 0 && a.idle > 0 {
 		a.makeRoom()
 	}
-	if policy.Upkeep.Connections > 0 {
+	if a.tends(now) > 0 {
 		a.remind(now + policy.Upkeep.Interval)
 	}
 	a.pump(now)

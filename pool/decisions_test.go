@@ -28,7 +28,7 @@ type decisions struct {
 
 func newDecisions(tb testing.TB, policy Policy, seed uint64) *decisions {
 	return &decisions{
-		admission: admission{policy: &policy, chance: rand.New(rand.NewPCG(seed, seed))},
+		admission: admission{policy: &policy, chance: rand.New(rand.NewPCG(seed, seed)), waryAt: -idleMemory},
 		tb:        tb,
 		now:       time.Second, // zero means never
 		requests:  make(map[string]*ticket),
@@ -57,7 +57,10 @@ func (d *decisions) changes(policy Policy) {
 
 // plainPolicy is a policy with no limit but those a test is about.
 func plainPolicy() Policy {
-	return Policy{Name: "u", Max: 4, MaxDialing: 4, MaxWaiting: 100, PipelineDepth: 1}
+	return Policy{
+		Name: "u", Max: 4, MaxDialing: 4, MaxWaiting: 100, PipelineDepth: 1,
+		Upkeep: UpkeepPolicy{Method: "GET", Path: "/", Interval: 150 * time.Millisecond},
+	}
 }
 
 func endpointAddr(i int) netip.AddrPort {
@@ -156,6 +159,9 @@ func (d *decisions) granted(t *ticket, s *slot) {
 	if s.state != slotActive {
 		d.tb.Fatalf("connection %d was given away while %v", s.id, s.state)
 	}
+	if t.wary && s.idled > 0 && !d.trusts(s, d.now) && d.mayDial(d.now) {
+		d.tb.Fatalf("connection %d, idle for %v, was given to %s, which may be lost on it, though one can be dialed", s.id, s.idled, d.names[t])
+	}
 	for _, other := range d.carries[s] {
 		if !t.pipelinable || !other.pipelinable || s.exchanges == 0 {
 			d.tb.Fatalf("connection %d was given to %s while %s is on it", s.id, d.names[t], d.names[other])
@@ -247,8 +253,8 @@ func (d *decisions) answers(found []located, partial bool) {
 }
 
 // raises lifts the floor to n for a while.
-func (d *decisions) raises(n int, hold time.Duration) {
-	d.raise(n, d.now+hold, d.now)
+func (d *decisions) raises(n int, hold time.Duration, upkeep bool) {
+	d.raise(raise{n, d.now + hold, upkeep}, d.now)
 	d.settled()
 }
 
@@ -290,7 +296,7 @@ func (d *decisions) check() {
 			d.tb.Fatalf("at %v: %s\n%s", d.now, fmt.Sprintf(format, args...), d.take())
 		}
 	}
-	var dialing, idle, active, retiring, leaving, overdue int
+	var dialing, idle, active, retiring, leaving, overdue, doubted int
 	type counts struct{ total, dialing, active int }
 	per := make(map[*endpoint]counts)
 	for id, s := range d.slots {
@@ -304,6 +310,10 @@ func (d *decisions) check() {
 			idle++
 			if s.leaving {
 				leaving++
+			}
+			if s.doubted {
+				doubted++
+				must(!s.leaving, "connection %d is doubted and leaving", id)
 			}
 			if s.overdue != CloseNone {
 				overdue++
@@ -333,6 +343,7 @@ func (d *decisions) check() {
 	must(d.idle == 0 || d.surplus() <= 0, "%d connections are idle and %d too many", d.idle, d.surplus())
 	must(d.leaving == leaving && d.overdue == overdue, "counted %d leaving, %d overdue; there are %d, %d", d.leaving, d.overdue, leaving, overdue)
 
+	must(d.doubted == doubted, "counted %d doubted, there are %d", d.doubted, doubted)
 	must(d.policy.PipelineDepth == 1 || len(d.busy) == active, "%d connections are listed as active, there are %d", len(d.busy), active)
 
 	old, former := 0, 0
@@ -398,7 +409,7 @@ func (d *decisions) checkQueue(must func(bool, string, ...any)) {
 		waiting++
 		must(t.queued && t.prev == before, "the queue's links are torn")
 		must(d.names[t] != "", "a request that has ended waits")
-		must(t.fresh || d.idle == 0 || d.gate == gatePaused, "%s waits while %d are idle", d.names[t], d.idle)
+		must(t.fresh || d.idle == 0 || d.gate == gatePaused || t.wary && d.now < t.relents || d.due <= d.now, "%s waits while %d are idle", d.names[t], d.idle)
 	}
 	must(d.waiting.last == before && d.waiting.len == waiting, "the queue counts %d, %d wait", d.waiting.len, waiting)
 	carried := 0
@@ -417,6 +428,9 @@ func (d *decisions) checkDue(must func(bool, string, ...any)) {
 	}
 	for t := d.waiting.first; t != nil; t = t.next {
 		need(t.giveUp, "%s has waited long enough", d.names[t])
+		if t.wary && d.idle > 0 && d.gate != gatePaused {
+			need(t.relents, "%s takes any connection", d.names[t])
+		}
 	}
 	before := d.due - 1 // the next tick
 	if d.due == 0 {
@@ -435,7 +449,7 @@ func (d *decisions) checkDue(must func(bool, string, ...any)) {
 		}
 	}
 	if d.refusal != ReasonNone || d.dialing >= d.policy.MaxDialing || d.total >= d.policy.Max ||
-		d.wanting() <= d.relied() && d.owed() <= d.dialing-d.former && d.kept()+d.dialing >= d.want(d.now) {
+		d.wanting() <= d.relied() && d.owed() <= d.dialing-d.former && d.kept()+d.dialing >= d.want(d.now) && d.unsure(d.now) <= 0 {
 		return
 	}
 	for _, e := range d.endpoints {

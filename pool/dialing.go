@@ -57,7 +57,7 @@ func (a *admission) pump(now instant) {
 	a.relieve(now)
 	a.level(now)
 	a.race(now)
-	for want := a.want(now); a.wanting() > a.relied() || a.owed() > a.dialing-a.former || a.kept()+a.dialing < want; {
+	for want := a.want(now); a.wanting() > a.relied() || a.owed() > a.dialing-a.former || a.kept()+a.dialing < want || a.unsure(now) > 0; {
 		if a.dialing >= a.policy.MaxDialing {
 			a.giveUpLate()
 			return
@@ -89,7 +89,7 @@ func (a *admission) dialCause(now instant) DialCause {
 	switch n := a.kept() + a.dialing; {
 	case a.wanting() > a.relied():
 		return DialWaiting
-	case n < stock && n+a.leaving >= stock, a.owed() > a.dialing-a.former:
+	case n < stock && n+a.leaving >= stock, a.owed() > a.dialing-a.former, n >= stock && a.unsure(now) > 0:
 		return DialReplacement
 	case n < stock:
 		return DialFloor
@@ -188,13 +188,24 @@ const letGoAfter = 3
 // One that ends in good order closes idle connections and finishes requests, but
 // may wait for the first request of a connection as long as for a slow client's
 // (nginx: a minute), and only then makes room for its successor.
-func (a *admission) letGo(e *endpoint, most int) {
+func (a *admission) letGo(e *endpoint, most int, now instant) {
 	for _, s := range slices.Clone(e.idle) {
 		if s.exchanges == 0 && most > 0 {
+			e.lastsUnused.idled(now-s.idleSince, trustUnused, now)
 			a.retire(s, CloseEndpointGone)
 			most--
 		}
 	}
+}
+
+// idleUsed is how many of e's idle connections have carried a request.
+func (e *endpoint) idleUsed() (n int) {
+	for _, s := range e.idle {
+		if s.exchanges > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // failed takes note of why there is no new connection.

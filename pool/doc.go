@@ -12,7 +12,7 @@
 //	admission.go  ask                an idle one, or dial, or wait, or refuse
 //	              (dialing.go, warm.go, demand.go, lifetime.go, watch.go, pipelining.go,
 //	              changing.go, gate.go, replacing.go, endpoints.go, standing.go, racing.go,
-//	              choice.go: its further decisions)
+//	              choice.go, trust.go: its further decisions)
 //	dial.go       dial               TCP and TLS, when one is dialed; resolve.go (through dns) keeps the addresses
 //	conn.go       start              the exchange begins on it, if nothing has come there (in a batch: glance.go)
 //	writer.go     enqueue, flush     the request leaves, in the goroutine that brought it

@@ -119,6 +119,7 @@ func (x *Exchange) prepare(u *Upstream, req *Request, sink Sink) *Error {
 	x.pipelinable = len(req.Body) == 0 && x.stream == nil && h1.Idempotent(x.head.Method) && !x.head.WantsClose()
 	x.size = x.head.BodyLength()
 	x.idempotent = req.Idempotent || h1.Idempotent(x.head.Method) || hasIdempotencyKey(req.Fields)
+	x.wary = !x.idempotent
 	if req.Timeout > 0 {
 		x.deadline = x.asked + req.Timeout
 	}

@@ -58,7 +58,11 @@ func TestAKeepAliveHintLowersTheIdleTimeAndGarbageChangesNothing(t *testing.T) {
 	} {
 		t.Run(hint.fields, func(t *testing.T) {
 			inMemory(t, func(p *pool.Policy) { p.MaxIdleTime = policy }, func(t *testing.T, r *rig) {
-				if idle := r.idlesFor(hint.fields); idle != hint.idle {
+				least := hint.idle
+				if least == policy { // less up to a tenth, by chance
+					least -= policy / 10
+				}
+				if idle := r.idlesFor(hint.fields); idle < least || idle > hint.idle {
 					t.Errorf("retired after %v, want %v", idle, hint.idle)
 				}
 			})

@@ -18,7 +18,7 @@ func (a *admission) stale(s *slot, now instant) CloseReason {
 		return CloseMaxLifetime
 	case s.idleLimit > 0 && unused >= s.idleLimit, a.limited(s, now) > 0 && unused >= a.limited(s, now):
 		return CloseIdleLimit
-	case a.policy.MaxIdleTime > 0 && unused >= a.policy.MaxIdleTime:
+	case a.policy.MaxIdleTime > 0 && unused >= a.maxIdle(s):
 		return CloseIdleTimeout
 	}
 	return CloseNone
@@ -32,7 +32,14 @@ func (a *admission) limited(s *slot, now instant) time.Duration {
 	if seen == 0 {
 		return 0
 	}
-	return max(1, seen-s.rtt-max(idleMargin, seen/20))
+	return max(1, s.early(seen))
+}
+
+// maxIdle is for how long s may idle by the policy: 0 to 10 % less than it says, so
+// that those that were made or used together do not end together; 0: without limit.
+func (a *admission) maxIdle(s *slot) time.Duration {
+	most := a.policy.MaxIdleTime
+	return most - time.Duration(s.haste*float64(most/10))
 }
 
 const idleMargin = 50 * time.Millisecond
@@ -64,11 +71,15 @@ func (a *admission) metClose(s *slot, why CloseReason, now instant) {
 		return // an address that serves nobody: that is not a matter of time
 	case (s.state == slotIdle || s.state == slotWatched) && endsIdle(why, s.exchanges == 0):
 		s.lets().closed(now-s.idleSince, now)
+		trust, least := s.trustOf()
+		trust.closed(now-s.idleSince, least, now)
 		if s.exchanges > 0 {
-			a.letGo(e, a.idle+a.active-a.policy.Warm)
+			a.letGo(e, a.idle+a.active-e.idleUsed()-a.policy.Warm, now) // those that were used may be about to be closed as well
 		}
 	case s.state == slotActive && s.idled > 0 && (why == CloseConnectionClosed || why == CloseConnectionReset || why == ClosePeerClosedIdle):
 		s.lets().closed(s.idled, now)
+		trust, least := s.trustOf()
+		trust.closed(s.idled, least, now)
 	default:
 		return
 	}
@@ -121,7 +132,7 @@ func (a *admission) closing(s *slot, now instant) bool {
 // idleUntil is when stale will first say so.
 func (a *admission) idleUntil(s *slot, now instant) instant {
 	until := s.expires
-	for _, limit := range []time.Duration{s.idleLimit, a.policy.MaxIdleTime, a.limited(s, now)} {
+	for _, limit := range []time.Duration{s.idleLimit, a.maxIdle(s), a.limited(s, now)} {
 		if limit > 0 && (until == 0 || s.idleSince+limit < until) {
 			until = s.idleSince + limit
 		}
@@ -137,7 +148,7 @@ func (a *admission) mayIdle(s *slot, now instant) (limit time.Duration, source I
 			limit, source = d, from
 		}
 	}
-	least(a.policy.MaxIdleTime, IdleByPolicy)
+	least(a.maxIdle(s), IdleByPolicy)
 	least(s.idleLimit, IdleAnnounced)
 	least(a.limited(s, now), IdleLearned)
 	return limit, source
@@ -175,10 +186,11 @@ func (a *admission) lastExchange(s *slot, more int) bool {
 }
 
 // discard lets s go as soon as it carries nothing.
-func (a *admission) discard(s *slot, why CloseReason) {
+func (a *admission) discard(s *slot, why CloseReason, now instant) {
 	switch s.state {
 	case slotIdle:
 		a.retire(s, why)
+		a.pump(now)
 	case slotDialing, slotActive:
 		s.condemned = why
 	case slotWatched:

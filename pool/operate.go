@@ -216,8 +216,9 @@ func (u *Upstream) find(id uint64) *slot {
 }
 
 func (u *Upstream) discard(ctx context.Context, s *slot, force bool) (ConnectionInfo, CloseReason, error) {
+	now := u.pool.now()
 	u.mu.Lock()
-	u.mu.admission.discard(s, CloseByOperator)
+	u.mu.admission.discard(s, CloseByOperator, now)
 	c := s.conn
 	todo := u.settle()
 	u.mu.Unlock()
@@ -232,7 +233,7 @@ func (u *Upstream) discard(ctx context.Context, s *slot, force bool) (Connection
 		_, stands := u.mu.conns[s.conn]
 		return s.conn == nil || !stands
 	})
-	now := u.pool.now()
+	now = u.pool.now()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if s.conn == nil {

@@ -32,7 +32,7 @@ type Policy struct {
 	MaxDialing  int           // handshakes in flight at most
 	PeakMemory  time.Duration // as many connections as were needed at once within it are replaced before they end; 0: the floor's alone
 	Preconnect  float64       // connections dialed ahead of demand, up to this ratio of the active ones; 1: none
-	MaxIdleTime time.Duration // an idle connection is used no longer than this, and replaced before if it is to be kept; 0: no limit
+	MaxIdleTime time.Duration // an idle connection is used no longer than this, less 0 to 10 %, and replaced before if it is to be kept; 0: no limit
 	MaxLifetime time.Duration // a connection older than this is retired after its exchange, 0 to 10 % sooner by chance; 0: no limit
 	MaxRequests int           // exchanges a connection may carry; 0: no limit
 

@@ -13,6 +13,8 @@ type ticket struct {
 	size        int64   // of the request's body, bytes; negative: not known
 	pipelinable bool    // may follow others on a connection, and be followed, before they are answered
 	fresh       bool    // must not have a connection that has been lying idle
+	wary        bool    // may be lost where it meets the server's close: not to be sent again
+	relents     instant // wary: when it takes any connection, if still waiting
 	admitted    bool    // it was let in once: a drain finishes it
 	upkeep      bool    // nobody's: it keeps windows open
 	again       bool    // it had a connection before, and so its turn: goes to the front

@@ -61,7 +61,7 @@ func (a *admission) fly(e *endpoint, cause DialCause, beside bool, now instant) 
 	a.nextID++
 	s := &slot{
 		id: a.nextID, endpoint: e, round: e.fails, generation: a.generation,
-		cause: cause, haste: a.chance.Float64(), began: now,
+		cause: cause, haste: a.hurry(), began: now,
 	}
 	a.dialing++
 	e.dialing++

@@ -115,7 +115,7 @@ func after(peers ...*peer) <-chan struct{} {
 func TestAResetOfABusyConnectionEvictsNobody(t *testing.T) {
 	inMemory(t, nil, func(t *testing.T, r *rig) {
 		peers := r.connected(8)
-		time.Sleep(5 * time.Second)
+		time.Sleep(1800 * time.Millisecond)             // longer, and the POST would have a new one
 		for _, p := range []*peer{peers[7], peers[7]} { // the first one is answered
 			c := r.do(&pool.Request{Method: "POST"})
 			p.request()

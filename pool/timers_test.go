@@ -200,8 +200,9 @@ func TestAnIdleConnectionIsRetiredInGoodOrder(t *testing.T) {
 		peer := r.connected(1)[0]
 		begun := time.Now()
 		peer.finished() // FIN first, and the connection still stands
-		if idle := time.Since(begun); idle != 10*time.Second {
-			t.Errorf("retired after %v, want 10s", idle)
+		idle := time.Since(begun)
+		if idle < 9*time.Second || idle > 10*time.Second {
+			t.Errorf("retired after %v, want 9s to 10s", idle)
 		}
 		synctest.Wait()
 		if peer.gone() {
@@ -217,7 +218,7 @@ func TestAnIdleConnectionIsRetiredInGoodOrder(t *testing.T) {
 		}
 		_ = peer.CloseWrite()
 		r.closed(pool.CloseIdleTimeout, 1)
-		if !peer.gone() || time.Since(begun) != 10*time.Second {
+		if !peer.gone() || time.Since(begun) != idle {
 			t.Errorf("the connection is not closed although the peer has")
 		}
 	})
@@ -226,7 +227,8 @@ func TestAnIdleConnectionIsRetiredInGoodOrder(t *testing.T) {
 func TestRetirementDoesNotWaitLongForThePeer(t *testing.T) {
 	inMemory(t, func(p *pool.Policy) { p.MaxIdleTime = 10 * time.Second }, func(t *testing.T, r *rig) {
 		peer := r.connected(1)[0]
-		time.Sleep(11*time.Second - time.Nanosecond)
+		peer.finished()
+		time.Sleep(time.Second - time.Nanosecond)
 		r.closed(pool.CloseIdleTimeout, 0)
 		time.Sleep(time.Nanosecond)
 		r.closed(pool.CloseIdleTimeout, 1)

@@ -23,7 +23,7 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	resolve e1 e2 …        the host has these addresses
 //	answer e1 e2:1/5 … [partial] a lookup found these, of a service with priority and weight
 //	unresolved [permanent] the host has none
-//	ask a [fresh] [again] [pipelinable] [deadline=1s] [size=1000000]
+//	ask a [fresh] [again] [wary] [pipelinable] [deadline=1s] [size=1000000]
 //	gone a                 the caller of a gives up
 //	dialed 1               connection 1 stands
 //	failed 1 [permanent]   it could not be made
@@ -47,7 +47,7 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	reconnect              all connections are replaced
 //	moved                  the upstream is another origin
 //	close 1                an operator wants it closed
-//	raise 4 1m             the floor is raised to 4 for a minute
+//	raise 4 1m [upkeep]    the floor is raised to 4 for a minute
 //	shut                   the upstream is closed
 //	numbers                the upstream's numbers
 //	replacing              what is left to be replaced
@@ -167,7 +167,7 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.unresolved(refused(ReasonDNSFailed), d.now)
 		d.settled()
 	case "ask":
-		r := &ticket{fresh: has("fresh"), again: has("again"), pipelinable: has("pipelinable"), size: int64(number("size"))}
+		r := &ticket{fresh: has("fresh"), again: has("again"), wary: has("wary"), pipelinable: has("pipelinable"), size: int64(number("size"))}
 		if has("deadline") {
 			r.deadline = d.now + span(options["deadline"])
 		}
@@ -247,14 +247,14 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.moved(d.now)
 		d.settled()
 	case "close":
-		d.discard(d.slots[connection()], CloseByOperator)
+		d.discard(d.slots[connection()], CloseByOperator, d.now)
 		d.settled()
 	case "raise":
 		n, err := strconv.Atoi(args[0])
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.raises(n, span(args[1]))
+		d.raises(n, span(args[1]), has("upkeep"))
 	case "shut":
 		d.shut(ReasonDraining)
 		d.settled()

@@ -16,9 +16,10 @@ import (
 // little in between does not, and an HTTP server sends when it is asked.
 //
 // It costs the upstream a request each Interval for each connection, and is worth
-// that for seconds only, where somebody is about to ask for something large again.
+// that for seconds only, where somebody is about to ask for something large again:
+// after a caller's exchange, by the policy, or for a time that is asked for (Warm).
 type UpkeepPolicy struct {
-	Connections int           // kept at most; 0: no upkeep
+	Connections int           // kept at most after use; 0: none
 	Method      string        // a safe one: GET, HEAD or OPTIONS
 	Path        string        // of a short answer
 	Interval    time.Duration // between the beginnings of two requests on a connection, whoever's
@@ -36,17 +37,30 @@ const (
 func (p *Policy) validateUpkeep(must func(ok bool, format string, args ...any)) {
 	k := &p.Upkeep
 	must(k.Connections >= 0, "upkeep connections is %d, must not be negative", k.Connections)
+	if *k != (UpkeepPolicy{}) { // upkeep may be asked for, whatever Connections is
+		k.validateRequest(must)
+	}
 	if k.Connections <= 0 {
 		return
 	}
+	p.validateKeeping(must)
 	must(k.Connections < p.Max, "upkeep connections is %d, must be below max (%d): the last idle connection is the callers'", k.Connections, p.Max)
+	must(k.AfterUse > k.Interval, "upkeep after_use is %s, must be above interval (%s): no request would be sent", k.AfterUse, k.Interval)
+}
+
+// validateRequest is of validateUpkeep what is about the request.
+func (k *UpkeepPolicy) validateRequest(must func(ok bool, format string, args ...any)) {
 	must(k.Method == "GET" || k.Method == "HEAD" || k.Method == "OPTIONS", "upkeep method is %q, must be GET, HEAD or OPTIONS", k.Method)
 	head := h1.Request{Method: k.Method, Target: k.Path, Host: "u"}
 	if err := head.Prepare(); err != nil {
 		must(false, "upkeep path %q: %v", k.Path, err)
 	}
 	must(k.Interval > 0, "upkeep interval is %s, must be above 0", k.Interval)
-	must(k.AfterUse > k.Interval, "upkeep after_use is %s, must be above interval (%s): no request would be sent", k.AfterUse, k.Interval)
+}
+
+// validateKeeping is of validateUpkeep what must be so whoever wants it.
+func (p *Policy) validateKeeping(must func(ok bool, format string, args ...any)) {
+	k := &p.Upkeep
 	must(p.MaxIdleTime == 0 || p.MaxIdleTime > k.Interval, "upkeep interval is %s, must be below max_idle_time (%s): no request would be sent", k.Interval, p.MaxIdleTime)
 }
 
@@ -58,12 +72,34 @@ type upkeep struct {
 	refused bool    // because nothing would be bought, and that was told
 }
 
+// upkeepAsked bounds the connections whose windows are kept open on request.
+const upkeepAsked = 16
+
+// askedUpkeep is how many connections' windows are to be kept open because that was
+// asked for. One is left to the callers.
+func (a *admission) askedUpkeep(now instant) (n int) {
+	if a.policy.Upkeep.Method == "" { // the policy has been changed to one without
+		return 0
+	}
+	for _, r := range a.raised {
+		if r.upkeep && now < r.until {
+			n = max(n, r.n)
+		}
+	}
+	return min(n, a.policy.Max-1, upkeepAsked)
+}
+
+// tends is how many connections' windows are to be kept open at most.
+func (a *admission) tends(now instant) int {
+	return max(a.policy.Upkeep.Connections, a.askedUpkeep(now))
+}
+
 // tend begins requests that keep windows open on the connections with the largest
 // ones, where they are due. Callers come first: none is begun while one waits, and
 // as many connections must be left as they needed at once of late, one of them
 // idle.
 func (a *admission) tend(now instant) {
-	most := a.policy.Upkeep.Connections
+	most := a.tends(now)
 	if most == 0 || a.waiting.len > 0 || a.draining || a.refusal != ReasonNone || a.gate != gateOpen {
 		return
 	}
@@ -109,10 +145,10 @@ func (a *admission) spares(now instant) bool {
 }
 
 // worthKeeping reports whether s is idle, has a window that idleness would lower,
-// and was of use to a caller not long ago.
+// and was of use to a caller not long ago, unless upkeep was asked for.
 func (a *admission) worthKeeping(s *slot, now instant) bool {
 	return s.sampled != 0 && !s.outlier && !s.leaving && s.condemned == CloseNone && !a.outdated(s) &&
-		now-s.usedAt < a.policy.Upkeep.AfterUse &&
+		(now-s.usedAt < a.policy.Upkeep.AfterUse && a.policy.Upkeep.Connections > 0 || a.askedUpkeep(now) > 0) &&
 		(s.own.at(now) > s.own.initial || s.peer.at(now) > s.peer.initial) &&
 		now >= s.endpoint.upkeep.after && !s.endpoint.gone && s.endpoint.reuse.allowed(now) &&
 		a.stale(s, now) == CloseNone && !a.lastExchange(s, 1)

@@ -1,6 +1,7 @@
 package pool_test
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -110,6 +111,35 @@ func TestARequestOftenEnoughKeepsAWindowOpen(t *testing.T) {
 	}
 	if stats := u.Stats(); stats.Opened != 2 {
 		t.Errorf("%d connections were dialed, want 2", stats.Opened)
+	}
+}
+
+// What the policy does not keep is kept while that is asked for.
+func TestAWindowIsKeptOpenOnRequest(t *testing.T) {
+	u, tiny := keeping(t, pool.Options{}, func(http.ResponseWriter, *http.Request) {})
+	policy := u.Policy()
+	policy.Upkeep.Connections = 0
+	if err := u.Update(policy); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := u.Warm(t.Context(), pool.WarmRequest{Connections: 2, Hold: time.Hour, Upkeep: true}); err != nil {
+		t.Fatal(err)
+	}
+	if grown, kept, _ := grow(t, u, tiny); kept != grown {
+		t.Errorf("a request of upkeep came by %s, the window that has grown is that of %s", kept, grown)
+	}
+
+	policy.Upkeep.Path = "not a path" // it is asked for, and might be sent
+	if err := u.Update(policy); err == nil || !strings.Contains(err.Error(), "upkeep path") {
+		t.Errorf("a path that is none: %v", err)
+	}
+	policy.Upkeep = pool.UpkeepPolicy{}
+	if err := u.Update(policy); err != nil {
+		t.Fatal(err)
+	}
+	_, err := u.Warm(t.Context(), pool.WarmRequest{Connections: 2, Upkeep: true})
+	if e, ok := errors.AsType[*pool.Error](err); !ok || e.Reason != pool.ReasonInvalidRequest || !strings.Contains(e.Detail, "upkeep method is empty") {
+		t.Errorf("upkeep without a request: %v", err)
 	}
 }
 

@@ -57,6 +57,8 @@ func newUpstream(p *Pool, policy *Policy) (*Upstream, error) {
 	u.mu.admission = admission{
 		policy: policy,
 		chance: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		haste:  rand.Float64(),
+		waryAt: p.now(),
 	}
 	u.mu.timer = time.AfterFunc(time.Hour, u.tick)
 	u.mu.timer.Stop()

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -27,12 +28,14 @@ import (
 const (
 	replaceMargin = 100 * time.Millisecond // before an end, beside the time that dials take
 	replaceSpread = 10 * time.Second       // over which, at most, the replacements of connections that end together are spread
+	replacePace   = 100 * time.Millisecond // between two of them, where there is time
 )
 
 // raise is a floor that was asked for, for a while.
 type raise struct {
-	n     int
-	until instant
+	n      int
+	until  instant
+	upkeep bool // their windows are to be kept open
 }
 
 // floor is how many connections are to be established with no traffic at all.
@@ -46,13 +49,17 @@ func (a *admission) floor(now instant) int {
 	return min(n, a.policy.Max)
 }
 
-// raise lifts the floor to n until then. Where it ends, what is surplus decays.
-func (a *admission) raise(n int, until, now instant) {
-	covers := func(r, other raise) bool { return r.n >= other.n && r.until >= other.until }
-	add := raise{n, until}
+// raise lifts the floor to add.n until then. Where it ends, what is surplus decays.
+func (a *admission) raise(add raise, now instant) {
+	covers := func(r, other raise) bool {
+		return r.n >= other.n && r.until >= other.until && (r.upkeep || !other.upkeep)
+	}
 	a.raised = slices.DeleteFunc(a.raised, func(r raise) bool { return r.until <= now || covers(add, r) })
 	if !slices.ContainsFunc(a.raised, func(r raise) bool { return covers(r, add) }) {
 		a.raised = append(a.raised, add)
+	}
+	if add.upkeep {
+		a.remind(now + a.policy.Upkeep.Interval/2)
 	}
 	a.pump(now)
 }
@@ -85,33 +92,69 @@ func (a *admission) kept() int { return a.idle - a.leaving + a.active - a.closin
 // kept is the same of one address, with what is being dialed to it.
 func (e *endpoint) kept() int { return len(e.idle) - e.leaving + e.active + e.dialing }
 
-// replaceAt is when an idle connection that will end is to be replaced: early
-// enough for a dial that takes twice what dials took, and sooner by chance, so
-// that those that were made together are not replaced together. But not before
-// half its time is over, so that it is never replaced for having been made.
+// replaceAt is when an idle connection that will end is to be replaced; 0: it will not.
 func (a *admission) replaceAt(s *slot, now instant) instant {
 	until := a.idleUntil(s, now)
 	if until == 0 {
 		return 0
 	}
-	allowed := max(0, until-s.idleSince)
-	spread := time.Duration(s.haste * float64(min(allowed/5, replaceSpread)))
-	return until - min(2*s.endpoint.took+replaceMargin+spread, allowed/2)
+	return s.replacedBefore(until)
+}
+
+// replacedBefore is when s is to be replaced that is of use until then: early enough
+// for a dial that takes twice what dials took, and sooner by its haste, so that
+// those that were made together are not replaced together. But not before half its
+// time is over, so that it is never replaced for having been made.
+func (s *slot) replacedBefore(until instant) instant {
+	return s.lastCall(until, time.Duration(s.haste*float64(s.spread(until))))
+}
+
+// lastCall is replacedBefore for a replacement that comes so much earlier than it must.
+func (s *slot) lastCall(until instant, early time.Duration) instant {
+	return until - min(2*s.endpoint.took+replaceMargin+early, max(0, until-s.idleSince)/2)
+}
+
+// spread is over which time the replacements of connections like s are spread.
+func (s *slot) spread(until instant) time.Duration { return min((until-s.idleSince)/5, replaceSpread) }
+
+// paced reports whether the replacement of s, which is of use until then, may be made
+// now; else, so that it does not come together with another one, a little later.
+// What is spread evenly is seldom held up by it. Twice as many as there are have room.
+func (a *admission) paced(s *slot, until, now instant) bool {
+	pace := min(replacePace, s.spread(until)/time.Duration(2*max(1, a.idle)))
+	next, last := a.replacedAt+pace, s.lastCall(until, 0)
+	if now < next && now < last {
+		a.remind(min(next, last))
+		return false
+	}
+	a.replacedAt = now
+	return true
+}
+
+// hurry is the haste of the next connection. Each is as far as can be from those
+// before, so that however many were dialed together, they are replaced evenly over
+// the time there is for it (the fractional parts of the golden ratio's multiples).
+func (a *admission) hurry() float64 {
+	_, a.haste = math.Modf(a.haste + math.Phi)
+	return a.haste
 }
 
 // mind watches over an idle connection: it is leaving when its time comes, and
 // goes when that is over.
 func (a *admission) mind(s *slot, now instant) {
+	trust, least := s.trustOf()
+	trust.idled(now-s.idleSince, least, now)
 	if why := a.stale(s, now); why != CloseNone {
 		a.expire(s, why, now)
 		return
 	}
+	a.weigh(s, now)
 	at := a.replaceAt(s, now)
 	switch {
 	case at == 0:
 	case at > now && !s.leaving:
 		a.remind(at)
-	default:
+	case s.leaving || a.paced(s, a.idleUntil(s, now), now):
 		a.leave(s)
 		a.remind(a.idleUntil(s, now))
 	}
@@ -120,6 +163,9 @@ func (a *admission) mind(s *slot, now instant) {
 // leave counts an idle connection no longer as kept.
 func (a *admission) leave(s *slot) {
 	if !s.leaving {
+		if s.doubted {
+			a.doubt(s, false)
+		}
 		s.leaving = true
 		a.leaving++
 		s.endpoint.leaving++

@@ -20,18 +20,30 @@ type WarmResult struct {
 // defaultHold is how long Warm holds where neither it nor max_idle_time says.
 const defaultHold = time.Minute
 
-// Warm raises the upstream to n established connections now, active ones
-// included, keeps them like a warm floor for hold, counted from the call, and
+// WarmRequest is what Warm is asked for.
+type WarmRequest struct {
+	Connections int           // established ones wanted, active ones included: 1 to the policy's Max
+	Hold        time.Duration // how long they are kept, counted from the call; 0: the policy's MaxIdleTime
+	// Upkeep also keeps the windows open that their exchanges have opened, or open
+	// meanwhile, for as long: by the requests of the policy's Upkeep, whose Connections
+	// and AfterUse do not matter. It does so on the connections with the largest windows,
+	// as many as are asked for, at most 16 and one less than Max.
+	Upkeep bool
+}
+
+// Warm raises the upstream to so many established connections now, keeps them like a
+// warm floor for a while, and
 // then lets the surplus decay as idle connections do. It returns when they are
-// established; the wait ends with ctx, and with hold. A hold of 0 stands for the
-// policy's MaxIdleTime. Nothing is lowered: of several floors the highest holds.
+// established; the wait ends with ctx, and with hold. Nothing is lowered: of several
+// floors the highest holds.
 //
 // The result is filled in whether the call failed or not. The error is an *Error:
-// ReasonInvalidRequest when n is not 1 to Max, ReasonDeadlineExceeded or
+// ReasonInvalidRequest when there are not 1 to Max, or upkeep cannot be as the policy has it, ReasonDeadlineExceeded or
 // ReasonCancelled when fewer were ready in time (those that are, and the dials
 // under way, stay, and the floor stays raised until hold is over), and
 // ReasonUpstreamDeleted or ReasonDraining when the upstream is closed.
-func (u *Upstream) Warm(ctx context.Context, n int, hold time.Duration) (WarmResult, error) {
+func (u *Upstream) Warm(ctx context.Context, w WarmRequest) (WarmResult, error) {
+	n, hold := w.Connections, w.Hold
 	begun := u.pool.now()
 	u.mu.Lock()
 	a := &u.mu.admission
@@ -40,11 +52,15 @@ func (u *Upstream) Warm(ctx context.Context, n int, hold time.Duration) (WarmRes
 		u.mu.Unlock()
 		return WarmResult{}, u.notWarm(ReasonInvalidRequest, "%d connections were asked for, must be 1 to max (%d)", n, most)
 	}
+	if err := a.policy.keeps(w); err != nil {
+		u.mu.Unlock()
+		return WarmResult{}, u.notWarm(ReasonInvalidRequest, "no windows can be kept open: %v", err)
+	}
 	if hold <= 0 {
 		hold = cmp.Or(a.policy.MaxIdleTime, defaultHold)
 	}
 	before := u.mu.counters
-	a.raise(n, begun+hold, begun)
+	a.raise(raise{n, begun + hold, w.Upkeep}, begun)
 	todo := u.settle()
 	u.mu.Unlock()
 	u.carryOut(todo)
@@ -78,6 +94,23 @@ func (u *Upstream) Warm(ctx context.Context, n int, hold time.Duration) (WarmRes
 	e := u.notWarm(reason, "%d of %d connections are ready", r.Ready, n)
 	e.State = state
 	return r, e
+}
+
+// keeps reports what speaks against upkeep, if w asks for it.
+func (p *Policy) keeps(w WarmRequest) error {
+	if !w.Upkeep {
+		return nil
+	}
+	var errs []error
+	must := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	must(p.Max > 1, "max is %d: the last idle connection is the callers'", p.Max)
+	must(p.Upkeep.Method != "", "upkeep method is empty")
+	p.validateKeeping(must)
+	return errors.Join(errs...)
 }
 
 // notWarm words why Warm failed.

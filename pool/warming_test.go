@@ -21,7 +21,7 @@ func (r *rig) warm(ctx context.Context, n int, hold time.Duration) *warmed {
 	w := &warmed{over: make(chan struct{})}
 	go func() {
 		defer close(w.over)
-		w.result, w.err = r.upstream.Warm(ctx, n, hold)
+		w.result, w.err = r.upstream.Warm(ctx, pool.WarmRequest{Connections: n, Hold: hold})
 	}()
 	synctest.Wait()
 	return w
@@ -92,7 +92,7 @@ func TestWarmSaysWhatIsMissingWhenTheTimeIsUp(t *testing.T) {
 func TestWarmRefusesWhatIsOutOfBoundsAndEndsWithItsUpstream(t *testing.T) {
 	inMemory(t, func(p *pool.Policy) { p.Max = 8 }, func(t *testing.T, r *rig) {
 		for _, n := range []int{-1, 0, 9} {
-			_, err := r.upstream.Warm(t.Context(), n, time.Minute)
+			_, err := r.upstream.Warm(t.Context(), pool.WarmRequest{Connections: n, Hold: time.Minute})
 			if e, ok := err.(*pool.Error); !ok || e.Reason != pool.ReasonInvalidRequest || !strings.Contains(e.Error(), "must be 1 to max (8)") {
 				t.Errorf("%d: %v", n, err)
 			}

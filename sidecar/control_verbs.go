@@ -29,11 +29,17 @@ func (s *poolService) WarmUpstream(ctx context.Context, in *warmpoolv1.WarmUpstr
 	if mode := e.upstream.Mode(); mode == pool.ModeDraining || mode == pool.ModeDrained {
 		return nil, stopped(ctx, &pool.ModeError{Upstream: e.name(), Mode: mode, Wanted: "be warmed"}, "")
 	}
-	s.log.Info("warming", "upstream", e.name(), "connections", in.GetConnections(), "hold", hold)
-	done, err := e.upstream.Warm(ctx, int(min(in.GetConnections(), math.MaxInt32)), hold)
+	s.log.Info("warming", "upstream", e.name(), "connections", in.GetConnections(), "hold", hold, "upkeep", in.GetUpkeep())
+	done, err := e.upstream.Warm(ctx, pool.WarmRequest{
+		Connections: int(min(in.GetConnections(), math.MaxInt32)), Hold: hold, Upkeep: in.GetUpkeep(),
+	})
 	if failure, ok := errors.AsType[*pool.Error](err); ok {
 		if failure.Reason == pool.ReasonInvalidRequest {
-			v.addf("connections", "%s", failure.Detail)
+			field := "connections"
+			if in.GetUpkeep() && int64(in.GetConnections()) <= int64(e.upstream.Policy().Max) {
+				field = "upkeep"
+			}
+			v.addf(field, "%s", failure.Detail)
 			return nil, v.err()
 		}
 		if errors.Is(context.Cause(ctx), errDraining) {

@@ -73,6 +73,7 @@ func TestAnOperatorSeesAndChangesEverything(t *testing.T) {
 	o.does(t, "resume", "origin").expect(t, exitOK, "origin: active")
 	o.does(t, "warm", "origin", "4", "--hold", "1m").expect(t, exitOK, "origin: 4 connections ready")
 	o.does(t, "warm", "origin", "40").expect(t, exitUsage, "must be 1 to max (7)")
+	o.does(t, "warm", "origin", "2", "--hold", "1s", "--upkeep").expect(t, exitOK, "connections ready")
 	o.does(t, "reconnect", "origin").expect(t, exitOK, "origin: 4 connections replaced by 4")
 	o.does(t, "drain", "origin", "--grace", "1s").expect(t, exitOK, "origin: drained, 4 connections closed")
 	o.does(t, "pause", "origin").expect(t, exitFailed, "drained", "resume it first")

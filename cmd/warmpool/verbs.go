@@ -18,19 +18,26 @@ func newWarmCommand(std streams) *cobra.Command {
 		Short: "Raise an upstream to N established connections now",
 		Long: `Establish connections until the upstream has N, active ones included, and keep them
 like a warm floor for --hold; then they decay like any surplus. It answers when they
-are ready.`,
-		Example:           `  warmpool warm payments 40 --hold 10m --timeout 5s`,
+are ready. With --upkeep their congestion windows are kept open for as long, by the
+tiny requests that the upstream's upkeep says: for the seconds before something large
+is asked for again, since it costs the upstream some requests a second for each.`,
+		Example: `  warmpool warm payments 40 --hold 10m --timeout 5s
+  warmpool warm reports 2 --hold 20s --upkeep`,
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	var hold time.Duration
+	var upkeep bool
 	cmd.Flags().DurationVar(&hold, "hold", 0, "how long they are kept (default connections.max_idle_time)")
+	cmd.Flags().BoolVar(&upkeep, "upkeep", false, "keep the windows open too that traffic has opened, or opens meanwhile")
 	return control(cmd, std, func(ctx context.Context, o *operator, args []string) error {
 		n, err := strconv.ParseUint(args[1], 10, 32)
 		if err != nil {
 			return usage(fmt.Errorf("%q must be a number of connections", args[1]))
 		}
-		done, err := o.pool.WarmUpstream(ctx, &warmpoolv1.WarmUpstreamRequest{Name: args[0], Connections: uint32(n), Hold: optional(cmd, "hold", hold)})
+		done, err := o.pool.WarmUpstream(ctx, &warmpoolv1.WarmUpstreamRequest{
+			Name: args[0], Connections: uint32(n), Hold: optional(cmd, "hold", hold), Upkeep: upkeep,
+		})
 		if err != nil {
 			return err
 		}

@@ -1730,7 +1730,12 @@ type WarmUpstreamRequest struct {
 	Connections uint32 `protobuf:"varint,2,opt,name=connections,proto3" json:"connections,omitempty"`
 	// How long they are kept like a warm floor, counted from this call; then they decay like any surplus. Unset: the
 	// upstream's connections.max_idle_time.
-	Hold          *durationpb.Duration `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
+	Hold *durationpb.Duration `protobuf:"bytes,3,opt,name=hold,proto3" json:"hold,omitempty"`
+	// Also keep the congestion windows open, for as long, that exchanges on them have opened or open meanwhile: by the
+	// requests that the upstream's upkeep says (method, path, interval), whose connections and after_use do not matter. It is
+	// done for those with the largest windows, as many as are asked for, at most 16 and one less than connections.max; what
+	// it costs is counted in upkeep_requests. Where upkeep cannot be as the policy has it, the call is INVALID_ARGUMENT.
+	Upkeep        bool `protobuf:"varint,4,opt,name=upkeep,proto3" json:"upkeep,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1784,6 +1789,13 @@ func (x *WarmUpstreamRequest) GetHold() *durationpb.Duration {
 		return x.Hold
 	}
 	return nil
+}
+
+func (x *WarmUpstreamRequest) GetUpkeep() bool {
+	if x != nil {
+		return x.Upkeep
+	}
+	return false
 }
 
 // WarmUpstreamResponse answers when the connections are ready.
@@ -4055,11 +4067,12 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\rdelivery_rate\x18\t \x01(\x04R\fdeliveryRate\x126\n" +
 	"\tlast_sent\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\blastSent\x12-\n" +
-	"\x12congestion_control\x18\v \x01(\tR\x11congestionControl\"z\n" +
+	"\x12congestion_control\x18\v \x01(\tR\x11congestionControl\"\x92\x01\n" +
 	"\x13WarmUpstreamRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vconnections\x18\x02 \x01(\rR\vconnections\x12-\n" +
-	"\x04hold\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04hold\"\xc6\x01\n" +
+	"\x04hold\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04hold\x12\x16\n" +
+	"\x06upkeep\x18\x04 \x01(\bR\x06upkeep\"\xc6\x01\n" +
 	"\x14WarmUpstreamResponse\x12\x14\n" +
 	"\x05ready\x18\x01 \x01(\rR\x05ready\x12\x16\n" +
 	"\x06dialed\x18\x02 \x01(\rR\x06dialed\x12\x16\n" +

@@ -1382,9 +1382,12 @@ type Connections struct {
 	Max *uint32 `protobuf:"varint,2,opt,name=max,proto3,oneof" json:"max,omitempty"`
 	// Handshakes in flight at most, so that an upstream that returns is not stormed.
 	MaxDialing *uint32 `protobuf:"varint,3,opt,name=max_dialing,json=maxDialing,proto3,oneof" json:"max_dialing,omitempty"`
-	// An idle connection carries no request after this time, or earlier when the upstream is known to close it earlier, and is
-	// retired; one that the warm floor or peak_memory keeps is replaced before, so that with no traffic each costs one handshake
-	// per such time. Keep it below the idle timeout of the upstream and of every load balancer and NAT in between (often 60 s,
+	// An idle connection carries no request after this time, each one's 0 to 10 % shorter, or earlier when the upstream is known
+	// to close it earlier, and is retired; one that the warm floor or peak_memory keeps is replaced before, so that with no
+	// traffic each costs one handshake per such time, spread evenly. While nothing is known of the upstream, a request that is
+	// not idempotent takes no connection that has idled for longer than any server in common use lets it (2 s, before its
+	// first request 5 s) or than others were seen to idle there, and floors are kept of such: in the first minutes they
+	// have up to three times as many connections. Keep it below the idle timeout of the upstream and of every load balancer and NAT in between (often 60 s,
 	// 350 s). Without a limit connections idle for as long as the upstream is known to let them.
 	MaxIdleTime *durationpb.Duration `protobuf:"bytes,4,opt,name=max_idle_time,json=maxIdleTime,proto3" json:"max_idle_time,omitempty"`
 	// A connection is retired after this time, up to 10 % earlier by chance so that connections opened together do not end
