@@ -19,6 +19,8 @@ import (
 type viaSidecar struct {
 	conn    *grpc.ClientConn
 	client  warmpoolv1.HttpServiceClient
+	turns   *grpc.ClientConn // to control
+	control warmpoolv1.PoolServiceClient
 	session warmpoolv1.HttpService_SessionClient
 	mu      struct {
 		sync.Mutex // held while the session is written to
@@ -42,16 +44,23 @@ func newViaSidecar(socket string) (*viaSidecar, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &viaSidecar{conn: conn, client: warmpoolv1.NewHttpServiceClient(conn)}
+	turns, err := grpc.NewClient("unix:"+controlOf(socket), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	v := &viaSidecar{
+		conn: conn, client: warmpoolv1.NewHttpServiceClient(conn),
+		turns: turns, control: warmpoolv1.NewPoolServiceClient(turns),
+	}
 	v.mu.open = make(map[uint64]chan *warmpoolv1.SessionReply)
 	if v.session, err = v.client.Session(context.Background()); err != nil {
-		return nil, errors.Join(err, conn.Close())
+		return nil, errors.Join(err, v.close())
 	}
 	go v.receive()
 	return v, nil
 }
 
-func (v *viaSidecar) close() error { return v.conn.Close() }
+func (v *viaSidecar) close() error { return errors.Join(v.conn.Close(), v.turns.Close()) }
 
 func (v *viaSidecar) receive() {
 	for {

@@ -29,13 +29,17 @@ const (
 	ObjectRound Section = "objects"
 	PostRound   Section = "posts"
 	UploadRound Section = "uploads"
+	KeptRound   Section = "keeping"
+	LoadRound   Section = "loaded"
 )
 
 // Order tells the caller to measure a section.
 type Order struct {
 	Section Section `json:"section"`
 	Way     Way     `json:"way"`    // of POSTs
-	Kind    Kind    `json:"kind"`   // of the slots that POSTs use
+	Kind    Kind    `json:"kind"`   // of the slots that POSTs, downloads on kept windows, or requests under load use
+	TLS     bool    `json:"tls"`    // under load
+	Round   int     `json:"round"`  // under load
 	Socket  string  `json:"socket"` // of the sidecar, where it is another than the usual one
 }
 
@@ -46,6 +50,8 @@ type Result struct {
 	Objects    []ObjectsTook   `json:"objects,omitempty"`
 	Posts      *PostsFigures   `json:"posts,omitempty"`
 	Uploads    *UploadFigures  `json:"uploads,omitempty"`
+	Keeping    *KeepingFigures `json:"keeping,omitempty"`
+	Loaded     *LoadedFigures  `json:"loaded,omitempty"`
 }
 
 // Cell is what requests have in common that are measured together.
@@ -158,6 +164,10 @@ func (c *caller) carryOut(o Order) (Result, error) {
 		return Result{Posts: c.posts(ctx, o.Way, o.Kind)}, nil
 	case UploadRound:
 		return Result{Uploads: c.uploads(ctx)}, nil
+	case KeptRound:
+		return Result{Keeping: c.keeping(ctx, o.Kind)}, nil
+	case LoadRound:
+		return Result{Loaded: c.loaded(ctx, o.Kind, o.TLS, o.Round)}, nil
 	}
 	return Result{}, fmt.Errorf("unknown section %q", o.Section)
 }

@@ -18,7 +18,8 @@
 //	origin.go     the origins' process
 //	caller.go     the caller's process; asking*.go: its ways to ask
 //	plan.go       what is measured
-//	measure.go    the sections, in order: idleness.go objects.go posts.go uploads.go
+//	measure.go    the sections, in order: idleness.go objects.go posts.go uploads.go keeping.go
+//	              loaded.go
 //	report.go     what was found; targets.go, print.go, chart.go
 //
 // # After idleness
@@ -40,9 +41,8 @@
 // has it. POSTs are sent from 100 ms before to 50 ms after that timer ends, each
 // on a connection of its own. Those that leave within one round trip before the
 // close arrives meet a closed connection. The origin counts those that it carries
-// out twice. Without a floor, and before the pool has ever seen the origin close,
-// one that arrives in the very instant of the close is reset and reported as failed,
-// delivery unknown: a target that may be missed, no failure of the run.
+// out twice. Warmpool does it three times: when it has seen the origin close three
+// idle connections, and when it has seen none, with a floor and without.
 //
 // # What is fair
 //

@@ -43,6 +43,12 @@ func (r *Report) drop(sections []Section) {
 	if dropped(UploadRound) {
 		r.Uploads = nil
 	}
+	if dropped(LoadRound) {
+		r.Loaded = nil
+	}
+	if dropped(KeptRound) {
+		r.Keeping = nil
+	}
 }
 
 // section is the one that measures a cell.

@@ -90,11 +90,11 @@ type options struct {
 }
 
 // sections are what a run consists of, in order.
-var sections = []Section{New, LightRound, HeavyRound, ObjectRound, PostRound, UploadRound}
+var sections = []Section{New, LightRound, HeavyRound, ObjectRound, PostRound, UploadRound, KeptRound, LoadRound}
 
 const helpHead = `Measures what warm connections are worth on a link that delays every packet,
 between two network namespaces: new connections, net/http, HAProxy, nginx and
-warmpool, in round trips. A run takes about 11 minutes; leave the machine alone
+warmpool, in round trips. A run takes about 13 minutes; leave the machine alone
 meanwhile. It needs Linux, root and /dev/net/tun, and is skipped without.
 
     warmpool-lab [flags]
@@ -105,6 +105,8 @@ Parts: new      on new connections
        objects  40 of 10 KB, six ways, through warmpool
        posts    around the moment at which the origin closes
        uploads  1 MB among four connections, one of them with a wide window
+       keeping  1 MB down on a window that was opened 2 s ago, kept open and not
+       loaded   1 KB through a bounded pool at 80 % of its load, with dials ahead and without
 
 Exit code 0: measured, or skipped. 1: it failed, or warmpool failed a request.
 2: bad usage. A target that is missed is said, and is no failure.

@@ -101,7 +101,9 @@ func TestIntermediariesTakeTheirConfigurations(t *testing.T) {
 			socket := "/tmp/lab.sock"
 			slots := slices.Concat(plan.idling(), plan.posting())
 			for kind, slots := range map[string][]Slot{
-				"idling": plan.idling(), "posting": plan.posting(), "no floor": plan.postingNoFloor(),
+				"idling": plan.idling(), "posting": plan.posting(), "no floor": plan.postingFirst(PostNoFloor),
+				"nothing seen": plan.postingFirst(PostFirst), "kept": plan.keeping(Kept), "left": plan.keeping(Left),
+				"ahead": plan.loading(Ahead), "asked": plan.loading(Asked),
 				"choosing": plan.choosing(), "fetching": plan.fetching(),
 			} {
 				loaded, err := config.Load(config.Source{File: write("warmpool.yaml", l.warmpoolConfig(socket, slots))})
@@ -150,19 +152,21 @@ func report() *Report {
 		}
 	}
 	r.Posts = []PostsFigures{
-		{Way: NetHTTP, Floor: true, Sent: 600, Failed: 200, First: "EOF", Earliest: -25 * time.Millisecond, Latest: 24 * time.Millisecond},
-		{Way: Warmpool, Floor: true, Sent: 600, Took: []time.Duration{rtt(1)}},
-		{Way: Warmpool, Sent: 600, Took: []time.Duration{rtt(3)}},
+		{Way: NetHTTP, Kind: Post, Sent: 600, Failed: 200, First: "EOF", Earliest: -25 * time.Millisecond, Latest: 24 * time.Millisecond},
+		{Way: Warmpool, Kind: Post, Sent: 600, Took: []time.Duration{rtt(1)}},
+		{Way: Warmpool, Kind: PostNoFloor, Sent: 600, Took: []time.Duration{rtt(3)}},
 	}
 	r.Uploads = []UploadFigures{{SlowStartAfterIdle: true, Took: []time.Duration{rtt(3.2)}, Wide: 1}, {Took: []time.Duration{rtt(1.2)}, Wide: 1}}
+	r.Keeping = []KeepingFigures{{Took: []time.Duration{rtt(7.1)}}, {Kept: true, Took: []time.Duration{rtt(1.1)}, Requests: 13}}
+	r.Loaded = []LoadedFigures{{Took: []time.Duration{rtt(1.4)}, Dialed: 3}, {Took: []time.Duration{rtt(1.6)}, Dialed: 4}, {Ahead: true, Took: []time.Duration{rtt(1.2)}, Dialed: 9}}
 	return r
 }
 
 func TestWhatIsAimedAtIsReachedAtItsLimit(t *testing.T) {
 	r := report()
 	r.conclude()
-	if len(r.Targets) != 7 {
-		t.Errorf("%d targets, want 7", len(r.Targets))
+	if len(r.Targets) != 6 {
+		t.Errorf("%d targets, want 6", len(r.Targets))
 	}
 	for _, target := range r.Targets {
 		if !target.Reached {
@@ -171,6 +175,10 @@ func TestWhatIsAimedAtIsReachedAtItsLimit(t *testing.T) {
 	}
 	if n := r.failures(); n != 0 {
 		t.Errorf("%d failures; those of others are not warmpool's", n)
+	}
+	r.Posts[2].Failed, r.Keeping[0].Failures, r.Loaded[0].Failures = 1, 1, 1
+	if n := r.failures(); n != 3 {
+		t.Errorf("%d failures, want those of the POSTs without a floor of the downloads on kept windows and of the requests under load", n)
 	}
 }
 
@@ -184,7 +192,6 @@ func TestEachTargetIsMissedByItsOwnCause(t *testing.T) {
 			r.samples(Cell{Warmpool, patient, Shape{1000, false, 32}, 70 * time.Second}).Handshakes = 1
 		},
 		func(r *Report) { r.Posts[1].Failed = 1 },
-		func(r *Report) { r.Posts[2].Failed = 1 },
 		func(r *Report) { r.Uploads[0].Took[0]++ },
 		func(r *Report) { r.Uploads[1].Took[0]++ },
 		func(r *Report) {
@@ -218,6 +225,9 @@ func TestReportSaysWhatFailedAndWhatIsMissing(t *testing.T) {
 		" nginx: not installed: nginx ",
 		"HAProxy, 1 KB down, TLS, closes after 5 s, down, idle 1 s: 2 failed, the first: EOF",
 		" net/http 600 200 -25 to +24 ms 0 ",
+		" warmpool, no floor, has seen none 600 0 ",
+		" plain, dialed when a request asks (preconnect: 1) 1.40 1.60 1.60 2 7 ",
+		" kept open on request (warm --upkeep) 1.10 (1.10) 1 13 ",
 		"32 requests at once, 1 KB down each, to the last answer, after idleness of",
 		" reached 40 objects pipelined on a warm connection, plain",
 	} {
@@ -299,9 +309,9 @@ func TestPartsOfAnEarlierRunAreKeptButForThoseMeasuredAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept.drop([]Section{LightRound, PostRound, UploadRound})
+	kept.drop([]Section{LightRound, PostRound, UploadRound, KeptRound, LoadRound})
 	kept.conclude()
-	if len(kept.Parts) != 3 || kept.Posts != nil || kept.Uploads != nil || !reflect.DeepEqual(kept.Objects, r.Objects) {
+	if len(kept.Parts) != 3 || kept.Posts != nil || kept.Uploads != nil || kept.Keeping != nil || kept.Loaded != nil || !reflect.DeepEqual(kept.Objects, r.Objects) {
 		t.Errorf("kept parts %v, posts %v, uploads %v, objects %v", kept.Parts, kept.Posts, kept.Uploads, kept.Objects)
 	}
 	for _, c := range r.Cells {

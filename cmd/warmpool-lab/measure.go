@@ -89,6 +89,10 @@ func (l *lab) section(ctx context.Context, s Section, r *Report) error {
 		return l.posts(ctx, r)
 	case UploadRound:
 		return l.uploads(ctx, r)
+	case KeptRound:
+		return l.keeping(ctx, r)
+	case LoadRound:
+		return l.loaded(ctx, r)
 	}
 	return fmt.Errorf("unknown section %q", s)
 }
@@ -120,8 +124,8 @@ func (l *lab) rounds(ctx context.Context, s Section, n int, r *Report) error {
 	})
 }
 
-// posts lets each way send POSTs around the moment of close, warmpool with a
-// floor and without.
+// posts lets each way send POSTs around the moment of close, warmpool when it has
+// seen the origin close, and when it has not, with a floor and without.
 func (l *lab) posts(ctx context.Context, r *Report) error {
 	play := func(w Way, kind Kind, socket string) error {
 		l.say("%d POSTs around the moment of close: %s", l.plan.Posts, w)
@@ -151,8 +155,53 @@ func (l *lab) posts(ctx context.Context, r *Report) error {
 	if err != nil {
 		return err
 	}
-	return l.with(ctx, "posts-no-floor", l.plan.postingNoFloor(), func(socket string) error {
-		return play(Warmpool, PostNoFloor, socket)
+	for _, kind := range []Kind{PostFirst, PostNoFloor} {
+		err := l.with(ctx, string(kind), l.plan.postingFirst(kind), func(socket string) error { return play(Warmpool, kind, socket) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keeping are downloads on windows that were opened before, kept open and not.
+func (l *lab) keeping(ctx context.Context, r *Report) error {
+	for _, kind := range []Kind{Left, Kept} {
+		l.say("%s down after %s, the far end's window is %s", size(keptSize), keptIdle, kind)
+		err := l.with(ctx, string(kind), l.plan.keeping(kind), func(socket string) error {
+			found, err := l.order(ctx, Order{Section: KeptRound, Kind: kind, Socket: socket})
+			if err != nil {
+				return err
+			}
+			slices.Sort(found.Keeping.Took)
+			r.Keeping = append(r.Keeping, *found.Keeping)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loaded is a bounded pool under load, with dials ahead of requests and without, by
+// turns.
+func (l *lab) loaded(ctx context.Context, r *Report) error {
+	slots := append(l.plan.loading(Ahead), l.plan.loading(Asked)...)
+	return l.with(ctx, "loaded", slots, func(socket string) error {
+		for round := range l.plan.Loads {
+			for _, tls := range []bool{false, true} {
+				for _, kind := range []Kind{Asked, Ahead} {
+					l.say("%.0f %% load of %d connections, %s, dialed %s: round %d of %d", 100*loadedShare, loadedMax, schemeName(tls), kind, round+1, l.plan.Loads)
+					found, err := l.order(ctx, Order{Section: LoadRound, Kind: kind, TLS: tls, Round: round, Socket: socket})
+					if err != nil {
+						return err
+					}
+					r.Loaded = append(r.Loaded, *found.Loaded)
+				}
+			}
+		}
+		return nil
 	})
 }
 

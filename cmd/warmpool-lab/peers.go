@@ -89,15 +89,23 @@ func (l *lab) nginxConfig(dir, socket string, slots []Slot) []byte {
 }
 
 // policy is what warmpool's upstreams of a kind are told.
-type policy struct{ warm, max, depth int }
+type policy struct {
+	warm, max, depth int
+	more             string // of connections
+}
 
 func (p *Plan) policy(k Kind) policy {
 	return map[Kind]policy{
 		Single:      {warm: 1, max: 8, depth: 1},
 		Bursts:      {warm: p.Burst, max: 2 * p.Burst, depth: 1},
 		Post:        {warm: 1, max: 4, depth: 1},
+		PostFirst:   {warm: 1, max: 4, depth: 1},
 		PostNoFloor: {warm: 0, max: 4, depth: 1},
 		Choice:      {warm: uploadAmong, max: uploadAmong, depth: 1},
+		Kept:        {warm: 2, max: 4, depth: 1},
+		Left:        {warm: 2, max: 4, depth: 1},
+		Ahead:       {warm: 0, max: loadedMax, depth: 1, more: fmt.Sprintf(", max_requests: %d", loadedRequests)},
+		Asked:       {warm: 0, max: loadedMax, depth: 1, more: fmt.Sprintf(", max_requests: %d, preconnect: 1", loadedRequests)},
 		NewSerial:   {warm: 0, max: 1, depth: 1},
 		NewParallel: {warm: 0, max: objectsParallel, depth: 1},
 		Persistent:  {warm: 0, max: 1, depth: 1},
@@ -109,7 +117,7 @@ func (p *Plan) policy(k Kind) policy {
 // warmpoolHead leaves warmpool at its defaults, but for a drain that holds up
 // nobody.
 const warmpoolHead = `listen: ["unix://%s"]
-control: ["off"]
+control: ["unix://%s"]
 admin: "off"
 log: {level: warn, format: text}
 drain: {grace: 1s}
@@ -120,16 +128,20 @@ upstreams:
 // dialled by the hundred at the start. Once warm, none waits.
 const warmpoolUpstream = `  - name: %s
     url: %s://%s
-    connections: {warm: %d, max: %d}
+    connections: {warm: %d, max: %d%s}
     queue: {max_wait: 30s}
     pipelining: {depth: %d}
+    upkeep: {path: /bytes/1}
 `
 
+// controlOf is where a sidecar that listens at socket is controlled.
+func controlOf(socket string) string { return socket + "-control" }
+
 func (l *lab) warmpoolConfig(socket string, slots []Slot) []byte {
-	b := fmt.Appendf(nil, warmpoolHead, socket)
+	b := fmt.Appendf(nil, warmpoolHead, socket, controlOf(socket))
 	for _, s := range slots {
 		p := l.plan.policy(s.Kind)
-		b = fmt.Appendf(b, warmpoolUpstream, s.Name(), s.Origin.scheme(), s.Origin.address(&l.plan), p.warm, p.max, p.depth)
+		b = fmt.Appendf(b, warmpoolUpstream, s.Name(), s.Origin.scheme(), s.Origin.address(&l.plan), p.warm, p.max, p.more, p.depth)
 		if s.Origin.TLS {
 			b = fmt.Appendf(b, "    tls: {ca_file: %q}\n", l.cert)
 		}

@@ -21,6 +21,9 @@ type Plan struct {
 	Posts    int             `json:"posts"`          // around the moment of close, of each way
 	Objects  int             `json:"objects_rounds"` // of the objects
 	Uploads  int             `json:"uploads"`        // among several connections
+	Keeping  int             `json:"keeping"`        // downloads on a window that was opened before, kept and not
+	Loaded   time.Duration   `json:"loaded_ns"`      // for which a bounded pool is under load, each time
+	Loads    int             `json:"loads"`          // such times
 	New      int             `json:"new"`            // requests on new connections, per cell
 	SelfTest int             `json:"self_test"`      // round trips that test the link
 }
@@ -30,7 +33,7 @@ func fullPlan() Plan {
 		Idles:  []time.Duration{100 * time.Millisecond, time.Second, 10 * time.Second, 70 * time.Second},
 		Closes: []time.Duration{5 * time.Second, 60 * time.Second},
 		Sizes:  []int{1000, 100_000, 1_000_000},
-		Light:  3, Heavy: 2, Each: 15, Larger: 2, Burst: 32, Bursts: 2, Posts: 600, Objects: 3, Uploads: 20, New: 20, SelfTest: 200,
+		Light:  3, Heavy: 2, Each: 15, Larger: 2, Burst: 32, Bursts: 2, Posts: 600, Objects: 3, Uploads: 20, Keeping: 10, Loaded: 10 * time.Second, Loads: 2, New: 20, SelfTest: 200,
 	}
 }
 
@@ -41,7 +44,7 @@ func quickPlan() Plan {
 		Idles:  []time.Duration{100 * time.Millisecond, 3 * time.Second},
 		Closes: []time.Duration{2 * time.Second, 60 * time.Second},
 		Sizes:  []int{1000, 100_000},
-		Light:  1, Heavy: 1, Each: 2, Larger: 1, Burst: 8, Bursts: 1, Posts: 60, Objects: 1, Uploads: 2, New: 2, SelfTest: 50,
+		Light:  1, Heavy: 1, Each: 2, Larger: 1, Burst: 8, Bursts: 1, Posts: 60, Objects: 1, Uploads: 2, Keeping: 1, Loaded: time.Second, Loads: 1, New: 2, SelfTest: 50,
 	}
 }
 
@@ -102,8 +105,13 @@ const (
 	Single      Kind = "single"
 	Bursts      Kind = "burst"
 	Post        Kind = "post"          // around the moment of close
-	PostNoFloor Kind = "post-no-floor" // the same without a floor, before the pool can have learned anything
+	PostFirst   Kind = "post-first"    // the same, before the pool can have learned anything
+	PostNoFloor Kind = "post-no-floor" // and without a floor
 	Choice      Kind = "choice"        // one upload among several connections
+	Kept        Kind = "kept"          // a download on a window that upkeep keeps
+	Left        Kind = "left"          // and on one that it does not
+	Ahead       Kind = "ahead"         // under load, connections are dialed ahead of requests
+	Asked       Kind = "asked"         // under load, they are dialed when a request asks
 	NewSerial   Kind = "new-serial"    // objects, by their way
 	NewParallel Kind = "new-parallel"
 	Persistent  Kind = "persistent"
@@ -177,8 +185,19 @@ func (p *Plan) patient(tls bool) Origin { return Origin{tls, p.Closes[len(p.Clos
 // posting are the slots of POSTs around the moment of close.
 func (p *Plan) posting() []Slot { return first(Post, p.impatient(false), p.Posts) }
 
-// postingNoFloor are those of warmpool without a floor.
-func (p *Plan) postingNoFloor() []Slot { return first(PostNoFloor, p.impatient(false), p.Posts) }
+// postingFirst are those of warmpool when nothing is known of the origin, with a floor and without.
+func (p *Plan) postingFirst(kind Kind) []Slot { return first(kind, p.impatient(false), p.Posts) }
+
+// keeping are the slots of downloads on a window that was opened before.
+func (p *Plan) keeping(kind Kind) []Slot { return first(kind, p.patient(false), p.Keeping) }
+
+// loading are the slots of a bounded pool under load.
+func (p *Plan) loading(kind Kind) (slots []Slot) {
+	for _, tls := range []bool{false, true} {
+		slots = append(slots, first(kind, p.patient(tls), p.Loads)...)
+	}
+	return slots
+}
 
 // choosing are the slots of an upload among several connections.
 func (p *Plan) choosing() []Slot { return first(Choice, p.patient(false), p.Uploads) }

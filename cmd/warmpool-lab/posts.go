@@ -23,7 +23,7 @@ const (
 // PostsFigures is what became of POSTs around the moment of close.
 type PostsFigures struct {
 	Way      Way             `json:"way"`
-	Floor    bool            `json:"floor"` // of warmpool
+	Kind     Kind            `json:"kind"`
 	Sent     int             `json:"sent"`
 	Failed   int             `json:"failed"`
 	Twice    int             `json:"twice"` // carried out more than once, as the origin counts
@@ -36,7 +36,7 @@ type PostsFigures struct {
 // posts sends one POST on each slot, each on a connection that the origin is
 // about to close or has just closed.
 func (c *caller) posts(ctx context.Context, w Way, kind Kind) *PostsFigures {
-	f := &PostsFigures{Way: w, Floor: kind == Post}
+	f := &PostsFigures{Way: w, Kind: kind}
 	var (
 		mu    sync.Mutex
 		group sync.WaitGroup

@@ -40,6 +40,8 @@ func (r *Report) print(w io.Writer) error {
 	r.printObjects(&b)
 	r.printPosts(&b)
 	r.printUploads(&b)
+	r.printKeeping(&b)
+	r.printLoaded(&b)
 	r.printTargets(&b)
 	r.printFailures(&b)
 	_, err := io.WriteString(w, b.String())
@@ -168,10 +170,13 @@ func (r *Report) printPosts(b *strings.Builder) {
 }
 
 func (f *PostsFigures) name() string {
-	if f.Floor {
-		return "warmpool, floor of 1, has seen 3 closes"
+	switch f.Kind {
+	case PostNoFloor:
+		return "warmpool, no floor, has seen none"
+	case PostFirst:
+		return "warmpool, floor of 1, has seen none"
 	}
-	return "warmpool, no floor, has seen none"
+	return "warmpool, floor of 1, has seen 3 closes"
 }
 
 func (r *Report) printUploads(b *strings.Builder) {
@@ -187,6 +192,50 @@ func (r *Report) printUploads(b *strings.Builder) {
 			setting = "1"
 		}
 		t = append(t, []string{setting, r.summary(u.Took).String(), fmt.Sprint(u.Wide), fmt.Sprint(len(u.Took))})
+	}
+	t.Print(b)
+}
+
+func (r *Report) printKeeping(b *strings.Builder) {
+	if len(r.Keeping) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s down through warmpool, %s after others have opened the origin's window\n", size(keptSize), keptIdle)
+	t := table.Table{{"", "RTT", "downloads", "requests of upkeep"}}
+	for _, k := range r.Keeping {
+		name := "left alone"
+		if k.Kept {
+			name = "kept open on request (warm --upkeep)"
+		}
+		t = append(t, []string{name, r.summary(k.Took).String(), fmt.Sprint(len(k.Took)), fmt.Sprint(k.Requests)})
+	}
+	t.Print(b)
+}
+
+func (r *Report) printLoaded(b *strings.Builder) {
+	if len(r.Loaded) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s down through %d connections of warmpool that carry %d requests each, at %.0f %% of their load\n",
+		size(r.Plan.Sizes[0]), loadedMax, loadedRequests, 100*loadedShare)
+	t := table.Table{{"", "median", "p99", "p99.9", "requests", "dials"}}
+	for _, tls := range []bool{false, true} {
+		for _, ahead := range []bool{false, true} {
+			var took []time.Duration
+			var dialed uint64
+			for _, l := range r.Loaded {
+				if l.TLS == tls && l.Ahead == ahead {
+					took, dialed = append(took, l.Took...), dialed+l.Dialed
+				}
+			}
+			slices.Sort(took)
+			name := schemeName(tls) + ", dialed when a request asks (preconnect: 1)"
+			if ahead {
+				name = schemeName(tls) + ", dialed ahead (default)"
+			}
+			rtt := func(q float64) string { return fmt.Sprintf("%.2f", float64(quantile(took, q))/float64(r.RTT)) }
+			t = append(t, []string{name, rtt(0.5), rtt(0.99), rtt(0.999), fmt.Sprint(len(took)), fmt.Sprint(dialed)})
+		}
 	}
 	t.Print(b)
 }
@@ -222,5 +271,11 @@ func (r *Report) printFailures(b *strings.Builder) {
 	}
 	for _, u := range r.Uploads {
 		say(u.Failures, "uploads", u.First)
+	}
+	for _, l := range r.Loaded {
+		say(l.Failures, "requests under load", l.First)
+	}
+	for _, k := range r.Keeping {
+		say(k.Failures, "downloads on a window that was opened before", k.First)
 	}
 }

@@ -18,20 +18,22 @@ import (
 
 // Report is what a run found. Times in "rtt" fields are round trips of the link.
 type Report struct {
-	Environment Environment     `json:"environment"`
-	Plan        Plan            `json:"plan"`
-	Link        link.Setting    `json:"link"`
-	RTT         time.Duration   `json:"rtt_ns"`
-	Took        time.Duration   `json:"took_ns"`
-	SelfTest    RoundTrips      `json:"self_test"`
-	Passed      [2]link.Figures `json:"link_passed"` // from the near end, and from the far end
-	Parts       []Part          `json:"parts"`
-	Missing     map[Way]string  `json:"missing,omitempty"`
-	Cells       []CellReport    `json:"cells"`
-	Objects     []ObjectsReport `json:"objects"`
-	Posts       []PostsFigures  `json:"posts"`
-	Uploads     []UploadFigures `json:"uploads"`
-	Targets     []Target        `json:"targets"`
+	Environment Environment      `json:"environment"`
+	Plan        Plan             `json:"plan"`
+	Link        link.Setting     `json:"link"`
+	RTT         time.Duration    `json:"rtt_ns"`
+	Took        time.Duration    `json:"took_ns"`
+	SelfTest    RoundTrips       `json:"self_test"`
+	Passed      [2]link.Figures  `json:"link_passed"` // from the near end, and from the far end
+	Parts       []Part           `json:"parts"`
+	Missing     map[Way]string   `json:"missing,omitempty"`
+	Cells       []CellReport     `json:"cells"`
+	Objects     []ObjectsReport  `json:"objects"`
+	Posts       []PostsFigures   `json:"posts"`
+	Uploads     []UploadFigures  `json:"uploads"`
+	Keeping     []KeepingFigures `json:"keeping"`
+	Loaded      []LoadedFigures  `json:"loaded"`
+	Targets     []Target         `json:"targets"`
 
 	// What the summaries above are of.
 	Samples []Measured    `json:"samples"`
@@ -214,8 +216,7 @@ func (r *Report) conclude() {
 	r.Targets = r.targets()
 }
 
-// failures is how many requests warmpool failed, but for POSTs without a floor by
-// a pool that has never seen the origin close: see failureTargets.
+// failures is how many requests warmpool failed.
 func (r *Report) failures() (n int) {
 	for _, c := range r.Cells {
 		if c.Way == Warmpool {
@@ -226,12 +227,18 @@ func (r *Report) failures() (n int) {
 		n += o.Failures
 	}
 	for _, p := range r.Posts {
-		if p.Way == Warmpool && p.Floor {
+		if p.Way == Warmpool {
 			n += p.Failed
 		}
 	}
 	for _, u := range r.Uploads {
 		n += u.Failures
+	}
+	for _, k := range r.Keeping {
+		n += k.Failures
+	}
+	for _, l := range r.Loaded {
+		n += l.Failures
 	}
 	return n
 }
