@@ -114,9 +114,17 @@ func invalidConfig(err error) error {
 	}
 	var v violations
 	for _, p := range problems.Problems {
-		v.addf(p.Path, "%s", p.Text())
+		v.addf(p.Path, "%s", problemText(p))
 	}
 	return v.err()
+}
+
+// problemText is a problem without its path.
+func problemText(p config.Problem) string {
+	if p.Line == 0 {
+		return p.Text()
+	}
+	return fmt.Sprintf("line %d: %s", p.Line, p.Text())
 }
 
 // duration reads an optional duration of a request; unset is what it is then.

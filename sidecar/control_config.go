@@ -47,7 +47,7 @@ func (r *reloader) status() *warmpoolv1.ConfigStatus {
 		PendingRestart: slices.Clone(r.mu.pending),
 	}
 	for _, p := range r.mu.problems {
-		st.Errors = append(st.Errors, &warmpoolv1.ConfigError{Path: p.Path, Message: p.Text()})
+		st.Errors = append(st.Errors, &warmpoolv1.ConfigError{Path: p.Path, Message: problemText(p)})
 	}
 	return st
 }

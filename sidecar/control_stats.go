@@ -73,7 +73,7 @@ func (s *poolService) stats(names []string) *warmpoolv1.Stats {
 	phase, _ := s.health.now()
 	out := &warmpoolv1.Stats{
 		Time: timestamppb.Now(), StartTime: timestamppb.New(s.started), Version: s.version,
-		OpenSessions: uint64(s.sessions.count()), Draining: phase != serving,
+		OpenSessions: uint64(s.sessions.count()), Draining: phase >= leaving,
 	}
 	for _, e := range s.book.list() {
 		if !among(names, e.name()) {

@@ -419,6 +419,15 @@ func TestWatchersAreToldWhatHappens(t *testing.T) {
 	}
 }
 
+func TestASidecarThatIsNotReadyYetIsNotStopping(t *testing.T) {
+	cfg := settings(shortDir(t), &warmpoolv1.Upstream{Name: "nobody", Url: "http://127.0.0.1:1", Connections: &warmpoolv1.Connections{Warm: new(uint32(1))}})
+	cfg.WarmTimeout = durationpb.New(time.Hour)
+	h := startWith(t, cfg)
+	if st := must[*warmpoolv1.GetStatsResponse](t)(h.control(t).GetStats(within(t), &warmpoolv1.GetStatsRequest{})).GetStats(); st.GetDraining() {
+		t.Errorf("stats of a sidecar whose warm floor is missing: %v", st)
+	}
+}
+
 func TestStatsAreSentAgainAndAgain(t *testing.T) {
 	h := start(t, web(t, echoPath))
 	c := h.control(t)

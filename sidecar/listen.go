@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -220,7 +221,14 @@ func (w *wanted) bind() (*listener, error) {
 	}
 	var lc net.ListenConfig
 	l, err := lc.Listen(context.Background(), "tcp", hostport)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, errors.New("another process listens there already; is a sidecar running?")
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("user %d may not listen on this port; those below 1024 are often the system's", os.Getuid())
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return nil, errors.New("this is no address of this machine")
+	case err != nil:
 		return nil, err
 	}
 	return &listener{Listener: l, front: w.front, address: tcpScheme + l.Addr().String()}, nil

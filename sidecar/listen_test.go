@@ -98,6 +98,10 @@ func TestASuccessorTakesThePathAndThePredecessorLeavesItThere(t *testing.T) {
 		t.Errorf("a new connection is answered by %q, want the successor", got.GetBody())
 	}
 
+	eventually(t, "the predecessor's word on both sockets", func() bool {
+		return strings.Count(old.log.String(), "another process has taken a socket") == 2
+	})
+
 	old.stop()
 	old.wait(t)
 	if got := send(t, young.client(t), request); string(got.GetBody()) != "young" {
@@ -131,8 +135,9 @@ func TestAnAddressThatCannotBeBoundIsNamedAndNothingIsLeft(t *testing.T) {
 		setting string
 		says    string
 	}{
-		{"port in use", func(c *warmpoolv1.Config) { c.Listen = []string{"unix://" + good, "tcp://" + busy.Addr().String()} }, "listen[1]", "in use"},
-		{"admin port in use", func(c *warmpoolv1.Config) { c.Admin = busy.Addr().String() }, "admin", "in use"},
+		{"port in use", func(c *warmpoolv1.Config) { c.Listen = []string{"unix://" + good, "tcp://" + busy.Addr().String()} }, "listen[1]", "another process listens there"},
+		{"admin port in use", func(c *warmpoolv1.Config) { c.Admin = busy.Addr().String() }, "admin", "another process listens there"},
+		{"address of another machine", func(c *warmpoolv1.Config) { c.Admin = "192.0.2.1:7601" }, "admin", "no address of this machine"},
 		{"missing folder", func(c *warmpoolv1.Config) { c.Control = []string{"unix://" + dir + "/absent/c.sock"} }, "control[0]", dir + "/absent does not exist"},
 		{"folder that is a file", func(c *warmpoolv1.Config) { c.Listen[0] = "unix://" + file + "/s" }, "listen[0]", file},
 		{"path of a file", func(c *warmpoolv1.Config) { c.Listen[0] = "unix://" + file }, "listen[0]", "not a socket"},

@@ -52,6 +52,7 @@ func (s *Sidecar) Serve(ctx context.Context) error {
 	}
 	following, unfollow := context.WithCancel(context.Background())
 	accepting.Go(func() { s.reloader.follow(following) })
+	accepting.Go(func() { s.watchSockets(following) })
 	accepting.Go(func() { s.origins.sweep(following) })
 	s.log.Info("serving", "version", s.version, "upstreams", len(s.pool.Names()))
 

@@ -3904,7 +3904,7 @@ type ConfigError struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Path of the key, such as "upstreams[payments].connections.max". Empty: the file as a whole.
 	Path string `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
-	// What is wrong, with which value, and what is allowed.
+	// What is wrong, with which value, and what is allowed; first the line in the file, where it has one.
 	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
