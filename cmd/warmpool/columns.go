@@ -89,6 +89,15 @@ func whole(d time.Duration) string {
 	return text
 }
 
+// ago writes how long before now something was, and then sep; nothing where that
+// is not known.
+func ago(t *timestamppb.Timestamp, now time.Time, sep string) string {
+	if t == nil {
+		return ""
+	}
+	return span(max(now.Sub(t.AsTime()), time.Microsecond)) + " ago" + sep
+}
+
 // clock writes a time of day, as the clock on the wall shows it.
 func clock(t *timestamppb.Timestamp) string {
 	return t.AsTime().Local().Format("15:04:05.000") //nolint:gosmopolitan // a person compares it with the clock

@@ -47,7 +47,7 @@ with which something sent now would begin) are the kernel's.`,
 			}
 			in.States = append(in.States, warmpoolv1.ConnectionState(state))
 		}
-		return o.again(ctx, *every, func(w io.Writer) error { return o.listConnections(ctx, in, w) })
+		return watchSpaced(args, *every, o.again(ctx, *every, func(w io.Writer) error { return o.listConnections(ctx, in, w) }))
 	})
 	cmd.AddCommand(newCloseCommand(std))
 	return cmd

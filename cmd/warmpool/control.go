@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -143,7 +145,11 @@ func (o *operator) printJSON(m proto.Message) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(o.std.out, "%s\n", text)
+	var line bytes.Buffer
+	if err := json.Compact(&line, text); err != nil { // protojson's blanks come and go
+		return err
+	}
+	_, err = fmt.Fprintf(o.std.out, "%s\n", &line)
 	return err
 }
 
@@ -193,6 +199,21 @@ func addWatch(cmd *cobra.Command) *time.Duration {
 	cmd.Flags().DurationVarP(every, "watch", "w", 0, "show it again and again at this interval (1s without a value), until interrupted")
 	cmd.Flags().Lookup("watch").NoOptDefVal = "1s"
 	return every
+}
+
+// watchSpaced is the error of a command that shows upstreams, with a hint where the
+// interval of --watch was taken for one: a flag whose value can be left out needs
+// the "=".
+func watchSpaced(upstreams []string, every time.Duration, err error) error {
+	if status.Code(err) != codes.NotFound || every == 0 {
+		return err
+	}
+	for _, name := range upstreams {
+		if _, notDuration := time.ParseDuration(name); notDuration == nil {
+			return usage(fmt.Errorf("%q is taken for an upstream: an interval is written --watch=%[1]s", name))
+		}
+	}
+	return err
 }
 
 // optional is a duration of a flag, when it was given.

@@ -44,6 +44,9 @@ func TestAnOperatorSeesAndChangesEverything(t *testing.T) {
 	o.does(t, "upstreams").expect(t, exitOK, "UPSTREAM", "STATE", "origin", "active", "file")
 	o.does(t, "connections", "origin").expect(t, exitOK, "ENDPOINT", "idle", "policy")
 	o.does(t, "stats").expect(t, exitOK, "RESPONSES", "origin", "saved by reuse")
+	o.does(t, "stats", "--watch", "5s").expect(t, exitUsage, `"5s" is taken for an upstream`, "--watch=5s")
+	o.does(t, "connections", "-w", "2s").expect(t, exitUsage, "--watch=2s")
+	o.does(t, "stats", "orgin", "--watch").expect(t, exitFailed, "there is no such upstream")
 
 	var stats struct {
 		Stats struct {
@@ -99,8 +102,8 @@ func TestAnOperatorReloadsAndSeesWhatBecameOfIt(t *testing.T) {
 	if err := os.WriteFile(o.path, []byte(o.head+wrongConfigurationTail), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o.does(t, "reload").expect(t, exitUsage, "colour", "drain.grace", "nothing was changed")
-	o.does(t, "config", "--status").expect(t, exitFailed, "REFUSED", "colour", "drain.grace")
+	o.does(t, "reload").expect(t, exitUsage, "colour", "drain.grace", "line 5: ", "nothing was changed")
+	o.does(t, "config", "--status").expect(t, exitFailed, "REFUSED", "colour", "drain.grace", "line 5: ")
 	o.signal(syscall.SIGTERM)
 	o.wait().expect(t, exitOK, "stopped")
 }

@@ -97,6 +97,6 @@ var advice = map[warmpoolv1.Reason]string{
 	warmpoolv1.Reason_REASON_DUPLICATE_ID:       "give each open call of a session an id of its own",
 	warmpoolv1.Reason_REASON_UNKNOWN_ID:         "cancel only calls that are open",
 	warmpoolv1.Reason_REASON_ORIGIN_LIMIT:       "raise dynamic_origins.max, or wait until others have not been used for dynamic_origins.max_idle_time",
-	warmpoolv1.Reason_REASON_NOT_ALLOWED:        "show a certificate (--cert, --key) or a token (--token-file) that a rule in the sidecar's allow names, or have one added for this caller",
+	warmpoolv1.Reason_REASON_NOT_ALLOWED:        "show a certificate (--cert, --key) or a token (--token-file) that a rule in the sidecar's allow names, or have this caller, or this origin, allowed there",
 	warmpoolv1.Reason_REASON_INTERNAL:           "this is a defect of the sidecar: report it with the sidecar's log",
 }

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -40,7 +41,11 @@ func run(args []string, std streams) int {
 	case concernsConfiguration(err):
 		fmt.Fprintf(std.err, "%s: the configuration is wrong:\n%s\n", command.CommandPath(), err)
 	case code == exitUsage && !errors.As(err, new(refusal)):
-		fmt.Fprintf(std.err, "%s: %s\nSee: %[1]s --help\n", command.CommandPath(), err)
+		fmt.Fprintf(std.err, "%s: %s\n", command.CommandPath(), strings.TrimSpace(err.Error()))
+		if !errors.As(err, new(*exitError)) && command.Runnable() { // cobra's error: the line was not understood
+			fmt.Fprintf(std.err, "Usage: %s\n", command.UseLine())
+		}
+		fmt.Fprintf(std.err, "See: %s --help\n", command.CommandPath())
 	default:
 		fmt.Fprintf(std.err, "%s: %s\n", command.CommandPath(), err)
 	}

@@ -277,7 +277,7 @@ func TestAWrongCommandLineEndsWithTwoAndSaysWhatIsAllowed(t *testing.T) {
 		want string
 	}{
 		{[]string{"lend"}, `unknown command "lend"`},
-		{[]string{"send", "origin"}, "accepts 2 arg(s), received 1"},
+		{[]string{"send", "origin"}, "Usage: warmpool send UPSTREAM PATH"},
 		{[]string{"send", "origin", "/", "--colour"}, "unknown flag: --colour"},
 		{[]string{"send", "origin", "/", "-H", "no colon"}, "'Name: value'"},
 		{[]string{"send", "origin", "/", "-d", "a", "-d", "b"}, "must be given once"},

@@ -28,11 +28,11 @@ second and every further table shows rates per second instead.`,
 	}
 	every := addWatch(cmd)
 	return control(cmd, std, func(ctx context.Context, o *operator, args []string) error {
+		got, err := o.pool.GetStats(ctx, &warmpoolv1.GetStatsRequest{Upstreams: args}) // a watch would wait for an upstream that does not exist
+		if err != nil {
+			return watchSpaced(args, *every, err)
+		}
 		if *every == 0 {
-			got, err := o.pool.GetStats(ctx, &warmpoolv1.GetStatsRequest{Upstreams: args})
-			if err != nil {
-				return err
-			}
 			if o.json() {
 				return o.printJSON(got)
 			}
@@ -161,7 +161,7 @@ func printStats(w io.Writer, style style, before, now *warmpoolv1.Stats) {
 				counted(u.GetUpkeepRequests(), "request", "requests"), u.GetUpkeepBytes(), counted(u.GetUpkeepRefused(), "time", "times")))
 		}
 		if e := u.GetLastDialError(); e != "" {
-			notes = append(notes, fmt.Sprintf("%s: last dial error, %s ago: %s", u.GetName(), span(now.GetTime().AsTime().Sub(u.GetLastDialErrorTime().AsTime())), e))
+			notes = append(notes, fmt.Sprintf("%s: last dial error: %s%s", u.GetName(), ago(u.GetLastDialErrorTime(), now.GetTime().AsTime(), ": "), e))
 		}
 	}
 	table.print(w, style, "no upstreams")

@@ -78,7 +78,7 @@ func (o *operator) listUpstreams(ctx context.Context, w io.Writer) error {
 			count(st.GetActive()), count(st.GetIdle()), count(st.GetDialing()), count(st.GetWaiting()),
 			count(st.GetWarm()), count(st.GetMax()), u.GetUpstream().GetUrl())
 		if e := st.GetLastDialError(); e != "" {
-			notes = append(notes, fmt.Sprintf("%s: %s ago: %s", st.GetName(), span(time.Since(st.GetLastDialErrorTime().AsTime())), e))
+			notes = append(notes, fmt.Sprintf("%s: %s%s", st.GetName(), ago(st.GetLastDialErrorTime(), time.Now(), ": "), e))
 		}
 	}
 	table.print(w, styleOf(o.std.out), "no upstreams; upstreams apply adds some")
