@@ -37,6 +37,7 @@ type options struct {
 	credentials Credentials
 	grpc        []grpc.DialOption
 	upstreams   map[string]string
+	origins     bool
 	inFlight    int
 	waiting     int
 	patience    time.Duration
@@ -58,6 +59,13 @@ type Option func(*options)
 func Upstreams(names map[string]string) Option {
 	return func(o *options) { o.upstreams = names }
 }
+
+// Origins lets URLs say where to, as they do for http.Transport: a URL whose host is
+// not mapped by Upstreams means the upstream of its origin, such as
+// "https://api.example.com:8443". The sidecar makes it when it is asked for, where
+// its dynamic_origins allow that, and else refuses with REASON_NOT_ALLOWED. Its
+// Host is the origin's; a Request.Host that differs from the URL's is refused.
+func Origins() Option { return func(o *options) { o.origins = true } }
 
 // InFlight bounds the calls that ride a session at once, and those that wait for a
 // place or for a sidecar. With more, calls fail with REASON_QUEUE_FULL, not sent.
@@ -116,7 +124,7 @@ func Dial(target string, opts ...Option) (*Client, error) {
 	case o.patience < 0:
 		return nil, fmt.Errorf("client: patience is %s, must be 0 or more", o.patience)
 	}
-	routes, err := newRoutes(o.upstreams)
+	routes, err := newRoutes(o.upstreams, o.origins)
 	if err != nil {
 		return nil, err
 	}

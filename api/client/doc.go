@@ -22,6 +22,11 @@
 //
 //	client.Dial(target, client.Upstreams(map[string]string{"payments.internal:8443": "payments"}))
 //
+// One whose hosts are not known beforehand does with another, where the sidecar's
+// dynamic_origins let it: [Origins] makes the URL's origin the upstream.
+//
+//	client.Dial(target, client.Origins())
+//
 // # Session or Stream
 //
 // A request rides a Session, one gRPC stream that all goroutines share, or a
@@ -55,8 +60,8 @@
 // never changes a request. It differs in what belongs to a connection, which is
 // the sidecar's:
 //
-//   - Whether TLS is used is the upstream's configuration, not the URL's scheme. A
-//     response has no TLS state.
+//   - Whether TLS is used is the upstream's configuration, not the URL's scheme,
+//     unless [Origins] makes it so. A response has no TLS state.
 //   - Proto is always HTTP/1.1, Status has the standard text, and Header holds no
 //     fields of the connection. Close is false and TransferEncoding nil.
 //   - Of httptrace's hooks WroteHeaders, WroteRequest, Wait100Continue,

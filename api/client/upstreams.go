@@ -4,14 +4,19 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"golang.org/x/net/http/httpguts"
 )
 
-// routes is which upstream a URL means. Keys are hosts and origins in lower case.
-type routes map[string]string
+// routes is which upstream a URL means.
+type routes struct {
+	names   map[string]string // by hosts and origins, in lower case
+	origins bool              // a URL that is not mapped means the upstream of its origin
+}
 
 // newRoutes reads what Upstreams was given.
-func newRoutes(given map[string]string) (routes, error) {
-	r := make(routes, len(given))
+func newRoutes(given map[string]string, origins bool) (routes, error) {
+	r := routes{make(map[string]string, len(given)), origins}
 	for key, name := range given {
 		k := strings.ToLower(strings.TrimSuffix(key, "/"))
 		scheme, host, isOrigin := strings.Cut(k, "://")
@@ -20,20 +25,20 @@ func newRoutes(given map[string]string) (routes, error) {
 		}
 		switch {
 		case name == "":
-			return nil, fmt.Errorf("client: upstreams[%q] is empty, must be an upstream's name", key)
+			return r, fmt.Errorf("client: upstreams[%q] is empty, must be an upstream's name", key)
 		case host == "" || strings.ContainsAny(host, "/?#@ "), isOrigin && scheme != "http" && scheme != "https":
-			return nil, fmt.Errorf("client: upstreams[%q]: the key must be a host, host:port, or an origin such as https://host:port", key)
+			return r, fmt.Errorf("client: upstreams[%q]: the key must be a host, host:port, or an origin such as https://host:port", key)
 		}
-		r[k] = name
+		r.names[k] = name
 	}
 	return r, nil
 }
 
 // upstream is the upstream that a URL means, and whether that was mapped. A host
-// that is not mapped is itself the upstream's name.
-func (r routes) upstream(u *url.URL) (name string, mapped bool) {
+// that is not mapped is itself the upstream's name, or its origin is.
+func (r *routes) upstream(u *url.URL) (name string, mapped bool) {
 	host := lower(u.Host)
-	if len(r) == 0 {
+	if len(r.names) == 0 && !r.origins {
 		return host, false
 	}
 	scheme := lower(u.Scheme)
@@ -48,11 +53,24 @@ func (r routes) upstream(u *url.URL) (name string, mapped bool) {
 		other = host
 	}
 	for _, key := range [...]string{scheme + "://" + host, scheme + "://" + other, host, other} {
-		if name, ok := r[key]; ok {
+		if name, ok := r.names[key]; ok {
 			return name, true
 		}
 	}
+	if r.origins {
+		return scheme + "://" + canonical(host, standard), false
+	}
 	return host, false
+}
+
+// canonical is a host as an origin has it: without its scheme's port, and in ASCII.
+// One that cannot be is left for the sidecar to refuse.
+func canonical(host, standard string) string {
+	host = strings.TrimSuffix(strings.TrimSuffix(host, standard), ":")
+	if ascii, err := httpguts.PunycodeHostPort(host); err == nil {
+		return ascii
+	}
+	return host
 }
 
 // lower is strings.ToLower, without a copy of what is lower already.

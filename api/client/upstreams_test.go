@@ -11,7 +11,7 @@ func TestAURLMeansAnUpstream(t *testing.T) {
 		"payments.internal:8443": "payments", "https://Shop.example": "shop", "plain.example": "plain",
 		"http://both.example": "both-plain", "https://both.example:443/": "both-tls", "[::1]:80": "six",
 	}
-	r, err := newRoutes(names)
+	r, err := newRoutes(names, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,6 +29,35 @@ func TestAURLMeansAnUpstream(t *testing.T) {
 		"https://both.example/":             "both-tls",
 		"http://[::1]/":                     "six",
 		"http://Payments/":                  "payments",
+	} {
+		u, err := url.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := r.upstream(u); got != want {
+			t.Errorf("%s means %q, want %q", text, got, want)
+		}
+	}
+}
+
+func TestAURLThatIsNotMappedMeansItsOrigin(t *testing.T) {
+	r, err := newRoutes(map[string]string{"payments.internal:8443": "payments"}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]string{
+		"https://payments.internal:8443/v1": "payments",
+		"https://payments.internal/":        "https://payments.internal",
+		"https://API.example.com/a?b":       "https://api.example.com",
+		"HTTPS://api.example.com:443/":      "https://api.example.com",
+		"https://api.example.com:":          "https://api.example.com",
+		"https://api.example.com:8443":      "https://api.example.com:8443",
+		"http://api.example.com:443":        "http://api.example.com:443",
+		"http://api.example.com:80":         "http://api.example.com",
+		"http://[::1]:80/":                  "http://[::1]",
+		"http://[::1]:81/":                  "http://[::1]:81",
+		"https://b\u00fccher.example:8443/": "https://xn--bcher-kva.example:8443",
+		"https://me:secret@api.example.com": "https://api.example.com",
 	} {
 		u, err := url.Parse(text)
 		if err != nil {
