@@ -166,6 +166,7 @@ func TestOneSourceAddressHasAllPortsTowardsEachOfTwoDestinations(t *testing.T) {
 		one, two, s := startHolding(t), startHolding(t), new(shortage)
 		policy := wide(one, 1000)
 		policy.Endpoints = []netip.AddrPort{one.addr, two.addr}
+		policy.MaxWait = callLimit // on a busy machine so many connections take their time
 		policy.TCP.SourceAddresses = []netip.Addr{netip.MustParseAddr("127.0.0.2")}
 		_, u := inProcess(t, s.observer(), policy)
 		over := requests(t, u, connections)

@@ -60,8 +60,14 @@ func TestTimeWaitIsLeftToTheServerWhereItCanBe(t *testing.T) {
 				its, ours := timeWaits(t, int(h.addr.Port()))
 				opened := int(u.Stats().Opened)
 				t.Logf("%d connections: TIME_WAIT of %d at the server, of %d here; %d requests said close", opened, its, ours, h.last)
-				if its != h.last || ours != opened-h.last {
-					t.Errorf("want %d at the server, %d here", h.last, opened-h.last)
+				// A dial that the drain calls off may have its connection already, which is not counted as opened.
+				calledOff := 0
+				for _, n := range u.Stats().Dials {
+					calledOff += int(n)
+				}
+				calledOff -= opened
+				if its != h.last || ours < opened-h.last || ours > opened-h.last+calledOff {
+					t.Errorf("want %d at the server, %d here, and up to %d of dials called off", h.last, opened-h.last, calledOff)
 				}
 				if more := opened - connections; h.last < end.told-more || h.last > end.told+more {
 					t.Errorf("want %d requests that say close", end.told)
