@@ -109,6 +109,7 @@ type endpoint struct {
 	lastsUnused  trusted       // and those that never carried a request
 	reuse        reuse         // whether its connections may carry more than one exchange
 	noPipelining instant       // until then requests are not pipelined to it: it handled that badly
+	lost         [2]bool       // the privileges that it has lost, as was told
 }
 
 // slot is the decisions' record of one connection.
@@ -121,6 +122,7 @@ type slot struct {
 	haste     float64 // 0 to 1: how much sooner than it must it ends, and is replaced
 	began     instant // the dial
 	connected bool    // its TCP connection stands, TLS does not
+	held      bool    // while dialing: it waits for those of other upstreams, and has not begun
 	late      bool    // while dialing: counted in late
 	stopped   bool    // while dialing: given up for another address
 	opened    instant
@@ -187,17 +189,18 @@ type dialFailure struct {
 
 // order is something the driver must do, outside the lock.
 type order struct {
-	kind    orderKind
-	slot    *slot         // dial, retire, begin, tend, tell
-	ticket  *ticket       // refuse, begin
-	at      instant       // begin, tend: now
-	reason  Reason        // refuse
-	failure *dialFailure  // refuse, when dialing failed
-	state   *State        // refuse, when the queue was the cause
-	upkeep  UpkeepChange  // tell
-	keep    *UpkeepPolicy // tend
-	close   CloseReason   // retire
-	news    func()        // news
+	kind      orderKind
+	slot      *slot           // dial, retire, begin, tend, tell
+	ticket    *ticket         // refuse, begin
+	at        instant         // begin, tend: now
+	reason    Reason          // refuse
+	failure   *dialFailure    // refuse, when dialing failed
+	state     *State          // refuse, when the queue was the cause
+	upkeep    UpkeepChange    // tell
+	privilege PrivilegeChange // privilege
+	keep      *UpkeepPolicy   // tend
+	close     CloseReason     // retire
+	news      func()          // news
 }
 
 type orderKind uint8
@@ -206,12 +209,13 @@ const (
 	orderDial orderKind = iota
 	orderRefuse
 	orderRetire
-	orderStop   // the dial
-	orderHasten // those that retire: a request waits for their place
-	orderTend   // a request that keeps windows open is to be sent
-	orderTell   // of a change in what keeps windows open
-	orderNews   // for the Observer. Never ordered here
-	orderBegin  // a request that waited has a connection that was idle
+	orderStop      // the dial
+	orderHasten    // those that retire: a request waits for their place
+	orderTend      // a request that keeps windows open is to be sent
+	orderTell      // of a change in what keeps windows open
+	orderPrivilege // to be told: an endpoint has lost one, or has it again
+	orderNews      // for the Observer. Never ordered here
+	orderBegin     // a request that waited has a connection that was idle
 )
 
 // ask admits a request. The slot it returns is the request's; with nil the
@@ -311,6 +315,10 @@ func (a *admission) dialFailed(s *slot, f *dialFailure, now instant) {
 	a.unreached(s.endpoint, f, now)
 	a.penalise(s, now)
 	a.relent(true, now)
+	if f.reason == ReasonDialRefused {
+		s.endpoint.lets.restarted(now)
+		s.endpoint.letsUnused.restarted(now)
+	}
 	if f.reason == ReasonDialRefused && s.endpoint.fails >= letGoAfter {
 		a.letGo(s.endpoint, len(s.endpoint.idle), now)
 	}
@@ -400,6 +408,7 @@ func (a *admission) tick(now instant) {
 	}
 	a.relent(false, now)
 	for _, e := range a.endpoints {
+		a.giveBack(e, now)
 		for _, s := range slices.Clone(e.idle) {
 			a.mind(s, now)
 		}

@@ -113,6 +113,8 @@ func (d *decisions) settled() {
 			d.note("retire %d: %v", o.slot.id, o.close)
 		case orderHasten:
 			d.note("hasten")
+		case orderPrivilege:
+			d.note("%s, %v lost %v: %s", endpointName(o.privilege.Endpoint), o.privilege.Privilege, o.privilege.Lost, o.privilege.Because)
 		case orderTend:
 			t := &ticket{upkeep: true, pipelinable: true}
 			d.names[t] = "upkeep"

@@ -17,7 +17,9 @@ import (
 //
 // Three habits of servers would teach the wrong thing. One that restarts closes
 // all its idle connections at one moment and at every age: closes that come
-// together with differing ages are dropped. One that closes a single connection
+// together with differing ages are dropped, those of connections that were used
+// and of such that were not, for which there are two timers, taken together; and
+// closes of any age whose address then refuses to be dialed (restarted). One that closes a single connection
 // for a reason of its own leaves a value far from the others: where most values
 // agree, the others do not count. One whose setting was raised would never show
 // it, because connections are now retired earlier: values are forgotten after a
@@ -25,6 +27,7 @@ import (
 type idleLimit struct {
 	seen   []idleClose // the newest last
 	burst  []idleClose // closes that came together, not judged yet
+	mixed  bool        // they came together with such of the other kind, of another age
 	limit  time.Duration
 	spread bool // the ages are not those of one timer
 }
@@ -40,6 +43,7 @@ const (
 	idleEvidence  = 3                     // closes before anything is concluded
 	idleMemory    = 10 * time.Minute      // for which a close is remembered
 	idleTogether  = 50 * time.Millisecond // between closes that have one cause
+	idleRestart   = time.Second           // between the last closes of a server and the refusal of a dial
 	idleAgreement = 0.05                  // by how much the ages of one timer differ
 )
 
@@ -71,11 +75,13 @@ func (l *idleLimit) learned(now instant) time.Duration {
 // judge takes the closes that came together for values, unless they tell of a
 // restart.
 func (l *idleLimit) judge() {
+	mixed := l.mixed
+	l.mixed = false
 	youngest, oldest := l.burst[0].age, l.burst[0].age
 	for _, c := range l.burst {
 		youngest, oldest = min(youngest, c.age), max(oldest, c.age)
 	}
-	if !agree(youngest, oldest) {
+	if mixed || !agree(youngest, oldest) {
 		l.burst = l.burst[:0]
 		return
 	}
@@ -84,6 +90,28 @@ func (l *idleLimit) judge() {
 	if surplus := len(l.seen) - idleSamples; surplus > 0 {
 		l.seen = slices.Delete(l.seen, 0, surplus)
 	}
+}
+
+// meets compares the newest closes with those of the other kind of connections to the
+// same endpoint: what comes at one moment for both has one cause, which is no timer.
+func (l *idleLimit) meets(other *idleLimit) {
+	if len(l.burst) == 0 || len(other.burst) == 0 {
+		return
+	}
+	one, two := l.burst[len(l.burst)-1], other.burst[len(other.burst)-1]
+	if (one.at-two.at).Abs() <= idleTogether && !agree(min(one.age, two.age), max(one.age, two.age)) {
+		l.mixed, other.mixed = true, true
+	}
+}
+
+// restarted: the endpoint refuses to be dialed. What it closed just before, it closed
+// because it ended.
+func (l *idleLimit) restarted(now instant) {
+	ended := func(c idleClose) bool { return now-c.at <= idleRestart }
+	l.burst = slices.DeleteFunc(l.burst, ended)
+	l.seen = slices.DeleteFunc(l.seen, ended)
+	l.mixed = l.mixed && len(l.burst) > 0
+	l.learn(now)
 }
 
 func (l *idleLimit) learn(now instant) {

@@ -50,6 +50,39 @@ func TestARestartTeachesNothing(t *testing.T) {
 	}
 }
 
+// A restart that closes a connection that was used and one that was not, each alone of
+// its kind, closes both at one moment; and whatever it closes, it refuses to be dialed
+// then. Three of them are not a timer.
+func TestRestartsThatCloseOneConnectionOfAKindTeachNothing(t *testing.T) {
+	for name, restart := range map[string]func(used, unused *idleLimit, age time.Duration, now instant){
+		"of both kinds": func(used, unused *idleLimit, age time.Duration, now instant) {
+			used.closed(age, now)
+			used.meets(unused)
+			unused.closed(age+5*time.Second, now+time.Millisecond)
+			used.meets(unused)
+		},
+		"and then refused": func(used, unused *idleLimit, age time.Duration, now instant) {
+			used.closed(age, now)
+			used.restarted(now + 30*time.Millisecond)
+			unused.restarted(now + 30*time.Millisecond)
+		},
+	} {
+		var used, unused idleLimit
+		now := time.Minute
+		for range 4 {
+			restart(&used, &unused, 7*time.Second, now)
+			now += time.Minute
+		}
+		if a, b := used.learned(now), unused.learned(now); a != 0 || b != 0 {
+			t.Errorf("%s: learned %s and %s from restarts", name, a, b)
+		}
+		now = closes(&used, now, 7*time.Second, 7*time.Second, 7*time.Second)
+		if got := used.learned(now); got != 7*time.Second {
+			t.Errorf("%s: learned %s from a timer after restarts, want 7s", name, got)
+		}
+	}
+}
+
 func TestOfAgesThatDifferTheLeastThatIsPossibleIsEstimated(t *testing.T) {
 	var l idleLimit
 	chance := rand.New(rand.NewPCG(1, 2))

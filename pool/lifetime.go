@@ -71,6 +71,7 @@ func (a *admission) metClose(s *slot, why CloseReason, now instant) {
 		return // an address that serves nobody: that is not a matter of time
 	case (s.state == slotIdle || s.state == slotWatched) && endsIdle(why, s.exchanges == 0):
 		s.lets().closed(now-s.idleSince, now)
+		e.lets.meets(&e.letsUnused)
 		trust, least := s.trustOf()
 		trust.closed(now-s.idleSince, least, now)
 		if s.exchanges > 0 {

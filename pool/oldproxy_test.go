@@ -1,8 +1,8 @@
 package pool_test
 
 import (
-	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,24 +11,36 @@ import (
 )
 
 // stops collects what the engine says of endpoints whose connections it stops
-// to use again.
-type stops []string
+// to use again, and of those that it uses again.
+type stops struct {
+	sync.Mutex // by the upstream's timer too
+
+	all []string
+}
 
 func (s *stops) observer() pool.Observer {
-	return pool.Observer{ReuseStopped: func(upstream string, endpoint netip.AddrPort, because string) {
-		*s = append(*s, upstream+" "+endpoint.String()+": "+because)
+	return pool.Observer{PrivilegeChanged: func(c pool.PrivilegeChange) {
+		text := c.Because
+		if !c.Lost {
+			text = c.Privilege.String() + " again: " + text
+		}
+		s.Lock()
+		defer s.Unlock()
+		s.all = append(s.all, c.Upstream+" "+c.Endpoint.String()+": "+text)
 	}}
 }
 
 func (s *stops) told(t *testing.T, words ...string) {
 	t.Helper()
 	synctest.Wait()
-	if len(*s) != len(words) {
-		t.Fatalf("told %q, want %d", *s, len(words))
+	s.Lock()
+	defer s.Unlock()
+	if len(s.all) != len(words) {
+		t.Fatalf("told %q, want %d", s.all, len(words))
 	}
 	for i, word := range words {
-		if !strings.HasPrefix((*s)[i], "origin 10.0.0.1:80: ") || !strings.Contains((*s)[i], word) {
-			t.Errorf("told %q, want it to name origin, 10.0.0.1:80 and %q", (*s)[i], word)
+		if !strings.HasPrefix(s.all[i], "origin 10.0.0.1:80: ") || !strings.Contains(s.all[i], word) {
+			t.Errorf("told %q, want it to name origin, 10.0.0.1:80 and %q", s.all[i], word)
 		}
 	}
 }
@@ -106,7 +118,7 @@ func TestAnOldIntermediaryEndsReuseForAWhile(t *testing.T) {
 				told.told(t, "HTTP/1.0 intermediary")
 				time.Sleep(penalty)
 				r.reuses()
-				told.told(t, "HTTP/1.0 intermediary")
+				told.told(t, "HTTP/1.0 intermediary", "reuse again")
 			})
 		})
 	}
@@ -158,7 +170,7 @@ func TestAnAnswerWhoseEndNeverComesEndsReuseForAWhile(t *testing.T) {
 				r.onceEach(5)
 				time.Sleep(penalty)
 				r.reuses()
-				told.told(t, "left a connection open")
+				told.told(t, "left a connection open", "reuse again")
 			})
 		})
 	}
@@ -197,7 +209,7 @@ func TestASecondRequestThatIsNeverAnsweredEndsReuseInTheEnd(t *testing.T) {
 		r.onceEach(5)
 		time.Sleep(penalty)
 		r.reuses()
-		told.told(t, "never its second")
+		told.told(t, "never its second", "reuse again")
 	})
 }
 

@@ -60,5 +60,44 @@ func (a *admission) enlist(s *slot) {
 // badPipeline takes the privilege of pipelined requests from an endpoint that
 // ended a connection with several of them unanswered.
 func (a *admission) badPipeline(s *slot, now instant) {
-	s.endpoint.noPipelining = now + pipelinePenalty
+	e := s.endpoint
+	e.noPipelining = now + pipelinePenalty
+	a.lose(e, PrivilegePipelining, "it ended a connection with several requests unanswered", e.noPipelining)
+}
+
+// The part of it that tells of privileges.
+
+// stopReuse lets connections to e carry one exchange each for a while.
+func (a *admission) stopReuse(e *endpoint, because string, now instant) {
+	e.reuse.stop(now)
+	a.lose(e, PrivilegeReuse, because, e.reuse.off)
+}
+
+// lose takes note that e has lost a privilege until then.
+func (a *admission) lose(e *endpoint, p Privilege, because string, until instant) {
+	a.remind(until)
+	if !e.lost[p] {
+		e.lost[p] = true
+		a.tellOf(e, p, because)
+	}
+}
+
+// giveBack tells of the privileges that e has again.
+func (a *admission) giveBack(e *endpoint, now instant) {
+	for p, until := range [...]instant{PrivilegeReuse: e.reuse.off, PrivilegePipelining: e.noPipelining} {
+		switch {
+		case !e.lost[p]:
+		case now < until:
+			a.remind(until)
+		default:
+			e.lost[p] = false
+			a.tellOf(e, Privilege(p), "its time without is over")
+		}
+	}
+}
+
+func (a *admission) tellOf(e *endpoint, p Privilege, because string) {
+	a.orders = append(a.orders, order{kind: orderPrivilege, privilege: PrivilegeChange{
+		Endpoint: e.addr, Privilege: p, Lost: e.lost[p], Because: because,
+	}})
 }

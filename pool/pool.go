@@ -66,9 +66,32 @@ type Observer struct {
 	PortsShort func(upstream string, use PortUse)
 	// UpkeepChanged: windows cannot be kept open by requests, or can again.
 	UpkeepChanged func(UpkeepChange)
-	// ReuseStopped: something on the way to the endpoint does not understand
-	// persistent connections, so for a while each carries one exchange only.
-	ReuseStopped func(upstream string, endpoint netip.AddrPort, because string)
+	// PrivilegeChanged: connections to an endpoint may for a while carry one exchange
+	// each, or none before the one in front is answered; or they may again.
+	PrivilegeChanged func(PrivilegeChange)
+}
+
+// Privilege is what an endpoint's connections are used for only as long as it, and what
+// is on the way to it, takes it well.
+type Privilege uint8
+
+// The privileges.
+const (
+	PrivilegeReuse      Privilege = iota // a connection carries more than one exchange
+	PrivilegePipelining                  // several requests are outstanding on one
+)
+
+// String is the privilege's name: reuse or pipelining.
+func (p Privilege) String() string { return nameOf([]string{"reuse", "pipelining"}, uint8(p)) }
+
+// PrivilegeChange says that an endpoint's connections have lost a privilege, or have
+// it again.
+type PrivilegeChange struct {
+	Upstream  string
+	Endpoint  netip.AddrPort
+	Privilege Privilege
+	Lost      bool   // for a while; false: it is given back, to be tried again
+	Because   string // in words
 }
 
 // ResolveFailure is a failed lookup of an upstream's addresses. Those that are

@@ -99,13 +99,20 @@ func (a *admission) race(now instant) {
 	}
 	for _, s := range a.flying {
 		switch at := s.began + attemptDelay; {
-		case s.late, s.connected, a.wanting() == 0, !a.elsewhere(s.endpoint):
+		case s.late, s.connected, s.held, a.wanting() == 0, !a.elsewhere(s.endpoint):
 		case at > now:
 			a.remind(at)
 		default:
 			a.delay(s)
 		}
 	}
+}
+
+// passed takes note that a dial which waited for those of other upstreams begins.
+// That it waited says nothing of its address.
+func (a *admission) passed(s *slot, now instant) {
+	s.held, s.began = false, now
+	a.race(now)
 }
 
 // elsewhere reports that there is an address besides e that is likely to answer.

@@ -29,13 +29,8 @@ const (
 // allowed reports whether a connection may be used again.
 func (r *reuse) allowed(now instant) bool { return now >= r.off }
 
-// stop ends reuse for a while, anew if it is ended already. It reports whether
-// that is news.
-func (r *reuse) stop(now instant) bool {
-	news := r.allowed(now)
-	r.off, r.doubts = now+reusePause, 0
-	return news
-}
+// stop ends reuse for a while, anew if it is ended already.
+func (r *reuse) stop(now instant) { r.off, r.doubts = now+reusePause, 0 }
 
 // answered: a connection has answered its nth request.
 func (r *reuse) answered(n int) { r.proven = r.proven || n > 1 }

@@ -28,6 +28,8 @@ var rewrite = flag.Bool("rewrite", false, "write what is decided into the transc
 //	dialed 1               connection 1 stands
 //	failed 1 [permanent]   it could not be made
 //	connected 1            its TCP connection stands, TLS does not
+//	held 1                 it waits for dials of other upstreams
+//	passed 1               it waits no more
 //	unanswered 1           it could not be made for want of an answer
 //	done 1                 its exchange is over and it may carry another
 //	lost 1 [early] [blame] it is closed; early: by the peer, unused; blame: with unanswered exchanges on it;
@@ -180,6 +182,11 @@ func playEvent(t *testing.T, d *decisions, words []string) *decisions {
 		d.dialFails(connection(), refused(ReasonDialRefused))
 	case "connected":
 		d.slots[connection()].connected = true
+	case "held":
+		d.slots[connection()].held = true
+	case "passed":
+		d.passed(d.slots[connection()], d.now)
+		d.settled()
 	case "unanswered":
 		d.dialFails(connection(), refused(ReasonDialTimeout))
 	case "done":

@@ -33,9 +33,9 @@ func newTurnstile(limit int) *turnstile {
 	return t
 }
 
-// enter waits for a place, which leave gives back. It reports false, and no place
-// is taken, when ctx ended before.
-func (t *turnstile) enter(ctx context.Context, u *Upstream) bool {
+// enter waits for a place, which leave gives back, and calls waits before if it has
+// to. It reports false, and no place is taken, when ctx ended before.
+func (t *turnstile) enter(ctx context.Context, u *Upstream, waits func()) bool {
 	if t.limit <= 0 {
 		return true
 	}
@@ -48,6 +48,7 @@ func (t *turnstile) enter(ctx context.Context, u *Upstream) bool {
 	w := &passage{upstream: u, open: make(chan struct{})}
 	t.mu.waiting = append(t.mu.waiting, w)
 	t.mu.Unlock()
+	waits()
 	select {
 	case <-w.open:
 		return true

@@ -353,8 +353,9 @@ func (u *Upstream) lost(c *conn, end ending) {
 		a.badPipeline(c.slot, now)
 	}
 	a.metClose(c.slot, why, now)
-	because := c.slot.endpoint.reuse.ended(end, c.slot.exchanges)
-	stopped := because != "" && c.slot.endpoint.reuse.stop(now)
+	if because := c.slot.endpoint.reuse.ended(end, c.slot.exchanges); because != "" {
+		a.stopReuse(c.slot.endpoint, because, now)
+	}
 	a.lost(c.slot, why, now)
 	u.mu.counters.Closed[why]++
 	info := u.info(c, now)
@@ -365,9 +366,6 @@ func (u *Upstream) lost(c *conn, end ending) {
 	if f := observer.ConnectionClosed; f != nil {
 		f(info, why)
 	}
-	if stopped {
-		u.reuseStopped(c, because)
-	}
 	u.carryOut(todo)
 }
 
@@ -375,17 +373,10 @@ func (u *Upstream) lost(c *conn, end ending) {
 func (u *Upstream) stopReuse(c *conn, because string) {
 	now := u.pool.now()
 	u.mu.Lock()
-	news := c.slot.endpoint.reuse.stop(now)
+	u.mu.admission.stopReuse(c.slot.endpoint, because, now)
+	todo := u.settle()
 	u.mu.Unlock()
-	if news {
-		u.reuseStopped(c, because)
-	}
-}
-
-func (u *Upstream) reuseStopped(c *conn, because string) {
-	if f := u.pool.options.Observer.ReuseStopped; f != nil {
-		f(u.name, c.endpoint(), because)
-	}
+	u.carryOut(todo)
 }
 
 // blames reports that a connection's end is its endpoint's doing and not in
@@ -427,7 +418,7 @@ func (u *Upstream) settle() []order {
 				u.give(o.ticket.exchange, o.slot, o.at)
 			case orderRefuse:
 				u.mu.counters.Refused[o.reason]++
-			case orderRetire, orderHasten, orderStop:
+			case orderRetire, orderHasten, orderStop, orderPrivilege:
 			}
 		}
 	}
@@ -460,6 +451,11 @@ func (u *Upstream) carryOut(todo []order) {
 				o.upkeep.Upstream = u.name
 				f(o.upkeep)
 			}
+		case orderPrivilege:
+			if f := u.pool.options.Observer.PrivilegeChanged; f != nil {
+				o.privilege.Upstream = u.name
+				f(o.privilege)
+			}
 		case orderNews:
 			o.news()
 		case orderBegin:
@@ -478,10 +474,29 @@ func (u *Upstream) connected(s *slot) {
 	u.mu.Unlock()
 }
 
+// begins takes note that a dial which had to wait for others' begins now.
+func (u *Upstream) begins(s *slot) {
+	now := u.pool.now()
+	u.mu.Lock()
+	u.mu.admission.passed(s, now)
+	todo := u.settle()
+	u.mu.Unlock()
+	u.carryOut(todo)
+}
+
 // dial makes one connection and serves it until it ends.
 func (u *Upstream) dial(s *slot) {
 	defer u.tasks.Done()
-	passed := u.pool.turnstile.enter(s.ctx, u)
+	held := false
+	passed := u.pool.turnstile.enter(s.ctx, u, func() {
+		held = true
+		u.mu.Lock()
+		s.held = true
+		u.mu.Unlock()
+	})
+	if held {
+		u.begins(s)
+	}
 	nc, n, times, failure := s.target.dialer.dial(s.ctx, s.endpoint.addr, func() { u.connected(s) }) // fails at once when ctx has ended
 	s.stop()
 	if passed {

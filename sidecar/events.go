@@ -152,13 +152,26 @@ func (h *hub) observe() pool.Observer {
 				Message: portsText(use),
 			})
 		},
-		ReuseStopped: func(upstream string, endpoint netip.AddrPort, because string) {
+		PrivilegeChanged: func(c pool.PrivilegeChange) {
 			h.publish(&warmpoolv1.Event{
-				Kind: warmpoolv1.EventKind_EVENT_KIND_ENDPOINT_DEGRADED, Upstream: upstream, Endpoint: addressText(endpoint),
-				Message: "connections carry one request each for a while: " + because,
+				Kind: warmpoolv1.EventKind_EVENT_KIND_ENDPOINT_DEGRADED, Upstream: c.Upstream, Endpoint: addressText(c.Endpoint),
+				Message: privilegeText(c) + ": " + c.Because,
 			})
 		},
 	}
+}
+
+// privilegeText is what has become of an endpoint's connections.
+func privilegeText(c pool.PrivilegeChange) string {
+	switch {
+	case c.Privilege == pool.PrivilegeReuse && c.Lost:
+		return "connections carry one request each for a while"
+	case c.Privilege == pool.PrivilegeReuse:
+		return "connections carry more than one request again"
+	case c.Lost:
+		return "requests are not pipelined for a while"
+	}
+	return "requests are pipelined again"
 }
 
 // modeWord is what has become of an upstream whose mode has changed.

@@ -80,9 +80,12 @@ func observer(log *slog.Logger, dials *dialLog) pool.Observer {
 					"because", c.Because)
 			}
 		},
-		ReuseStopped: func(upstream string, endpoint netip.AddrPort, because string) {
-			log.Warn("connections to the endpoint carry one request each for a while", "upstream", upstream,
-				"endpoint", endpoint.String(), "because", because)
+		PrivilegeChanged: func(c pool.PrivilegeChange) {
+			level := slog.LevelInfo
+			if c.Lost {
+				level = slog.LevelWarn
+			}
+			log.Log(ctx, level, privilegeText(c), "upstream", c.Upstream, "endpoint", c.Endpoint.String(), "because", c.Because)
 		},
 	}
 }

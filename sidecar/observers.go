@@ -89,10 +89,10 @@ func (all observers) one() pool.Observer {
 				}
 			}
 		},
-		ReuseStopped: func(upstream string, endpoint netip.AddrPort, because string) {
+		PrivilegeChanged: func(c pool.PrivilegeChange) {
 			for i := range all {
-				if f := all[i].ReuseStopped; f != nil {
-					f(upstream, endpoint, because)
+				if f := all[i].PrivilegeChanged; f != nil {
+					f(c)
 				}
 			}
 		},

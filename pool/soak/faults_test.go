@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -74,7 +73,11 @@ func newSoak(t *testing.T, l *ledger) *soak {
 	t.Helper()
 	s := &soak{ledger: l, roots: newIdentity(t)}
 	s.pool = pool.New(pool.Options{Observer: pool.Observer{
-		ReuseStopped: func(string, netip.AddrPort, string) { s.stopped.Store(true) },
+		PrivilegeChanged: func(c pool.PrivilegeChange) {
+			if c.Lost && c.Privilege == pool.PrivilegeReuse {
+				s.stopped.Store(true)
+			}
+		},
 	}})
 	for i, name := range []string{"plain", "tls", "plain, pipelined", "tls, pipelined"} {
 		var secured *tls.Config
