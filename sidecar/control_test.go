@@ -15,6 +15,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
@@ -452,4 +453,28 @@ func TestStatsAreSentAgainAndAgain(t *testing.T) {
 			break
 		}
 	}
+}
+
+// What the log says of a file that is read, it says of an upstream that is set by a call.
+func TestAPolicySetByACallIsWarnedOfAsTheFilesIs(t *testing.T) {
+	h := start(t)
+	control := h.control(t)
+	u := &warmpoolv1.Upstream{Name: "far", Url: "http://127.0.0.1:1", Tcp: &warmpoolv1.Tcp{Congestion: "nosuch"}}
+	must[*warmpoolv1.CreateUpstreamResponse](t)(control.CreateUpstream(within(t), &warmpoolv1.CreateUpstreamRequest{Upstream: u}))
+	if text := h.log.String(); strings.Count(text, "tcp.congestion") != 1 || !strings.Contains(text, "upstream=far") {
+		t.Errorf("the log does not warn of the congestion control:\n%s", text)
+	}
+	u.Tcp.Congestion = "neither"
+	must[*warmpoolv1.UpdateUpstreamResponse](t)(control.UpdateUpstream(within(t), &warmpoolv1.UpdateUpstreamRequest{
+		Upstream: u, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"tcp.congestion"}},
+	}))
+	if text := h.log.String(); !strings.Contains(text, "neither") {
+		t.Errorf("the log does not warn of the change:\n%s", text)
+	}
+}
+
+func TestUpkeepOnRequestIsRefusedWhereItCannotBe(t *testing.T) {
+	h := start(t, &warmpoolv1.Upstream{Name: "lone", Url: "http://127.0.0.1:1", Connections: &warmpoolv1.Connections{Max: proto.Uint32(1)}})
+	_, err := h.control(t).WarmUpstream(within(t), &warmpoolv1.WarmUpstreamRequest{Name: "lone", Connections: 1, Upkeep: true})
+	refusedFor(t, err, codes.InvalidArgument, []string{"upkeep"}, "the last idle connection is the callers'")
 }

@@ -70,6 +70,7 @@ func (s *poolService) CreateUpstream(_ context.Context, in *warmpoolv1.CreateUps
 		return nil, refused(codes.Unavailable, pool.ReasonDraining.String(), nil, "%v", err)
 	}
 	s.log.Info("upstream created", "upstream", name, "url", e.config.GetUrl())
+	s.warn(e)
 	return &warmpoolv1.CreateUpstreamResponse{Upstream: s.status(e)}, nil
 }
 
@@ -114,6 +115,7 @@ func (s *poolService) UpdateUpstream(_ context.Context, in *warmpoolv1.UpdateUps
 	}
 	if len(changed) > 0 {
 		s.log.Info("upstream updated", "upstream", e.name(), "changed", out.GetChanged())
+		s.warn(e)
 	}
 	out.Upstream = s.status(e)
 	return out, nil
@@ -152,6 +154,14 @@ func (s *poolService) DeleteUpstream(ctx context.Context, in *warmpoolv1.DeleteU
 		return &warmpoolv1.DeleteUpstreamResponse{Cancelled: uint64(n)}, nil
 	case <-ctx.Done():
 		return nil, stopped(ctx, ctx.Err(), "upstream %q is deleted, but requests are still under way on it", e.name())
+	}
+}
+
+// warn says in the log what a policy that came by the API allows and is worth a word,
+// as is said of the file's when it is read.
+func (s *poolService) warn(e *entry) {
+	for _, warning := range config.Warnings(e.config) {
+		s.log.Warn("configuration", "upstream", e.name(), "warning", warning)
 	}
 }
 

@@ -96,10 +96,7 @@ func form(s *config.Setting) string { return cmp.Or(s.Range(), "any text") }
 
 // effect words when a change takes effect.
 func effect(s *config.Setting) string {
-	switch {
-	case !s.Supported:
-		return "not in this version"
-	case s.Effect == "live":
+	if s.Effect == "live" {
 		return "at once"
 	}
 	return s.Effect

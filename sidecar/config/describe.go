@@ -36,9 +36,6 @@ type Setting struct {
 	// Effect says when a change while running counts: live, new connections or
 	// restart.
 	Effect string
-	// Supported says that the engine honours it; one it does not may only have its
-	// default.
-	Supported bool
 	// Variable and Flag are its names in the environment and on the command line.
 	// Empty inside lists of sections, which come from the file only.
 	Variable, Flag string
@@ -49,7 +46,7 @@ func Describe() []Setting {
 	var all []Setting
 	visitSettings(schema(), "", func(path string, e *entry) {
 		s := describe(path, e)
-		s.Supported, s.Variable, s.Flag = true, variable(path), flagPrefix+path
+		s.Variable, s.Flag = variable(path), flagPrefix+path
 		all = append(all, s)
 	})
 	for _, list := range schema().entries {
@@ -57,9 +54,7 @@ func Describe() []Setting {
 			continue
 		}
 		visitSettings(list.section, "", func(path string, e *entry) {
-			s := describe(list.name+"[]."+path, e)
-			s.Supported = list.name != upstreamsKey || !slices.Contains(notYet, path)
-			all = append(all, s)
+			all = append(all, describe(list.name+"[]."+path, e))
 		})
 	}
 	return all

@@ -124,13 +124,6 @@ func TestEachSettingReachesTheEngineOrIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		loaded, err := Load(Source{File: file})
-		if slices.Contains(notYet, path) {
-			found := problemsOf(t, err)
-			if len(found) != 1 || !strings.HasSuffix(found[0].Path, "."+path) || !strings.Contains(found[0].Message, "is not supported by this version") {
-				t.Errorf("%s is not supported, but: %v", path, err)
-			}
-			return
-		}
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			return
@@ -144,23 +137,7 @@ func TestEachSettingReachesTheEngineOrIsRefused(t *testing.T) {
 			t.Errorf("%s: the engine refuses what is allowed here: %v", path, err)
 		}
 		if reflect.DeepEqual(policy, plain) {
-			t.Errorf("%s has no effect on the policy and is not in notYet", path)
-		}
-	})
-	for _, path := range notYet {
-		if others[path] == "" {
-			t.Errorf("notYet names %s, which is no setting", path)
-		}
-	}
-}
-
-func TestAnUnsupportedSettingMayHaveItsDefault(t *testing.T) {
-	visitSettings(upstreamSchema(), "", func(path string, e *entry) {
-		if slices.Contains(notYet, path) && e.setting.defaults != nil {
-			section, key, _ := strings.Cut(path, ".")
-			if _, err := load(t, ".yaml", upstream(section+": {"+key+": "+e.setting.defaults[0]+"}")); err != nil {
-				t.Errorf("%s: %v", path, err)
-			}
+			t.Errorf("%s has no effect on the policy", path)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
@@ -114,7 +115,6 @@ func (p *problems) upstreamRules(u *warmpoolv1.Upstream, path string) {
 		p.upkeepRules(full, k, in)
 	}
 
-	p.unsupported(upstreamSchema(), u.ProtoReflect(), path, "")
 }
 
 // upkeepRules refuses upkeep that could never send a request, or would take the
@@ -149,23 +149,33 @@ func warnings(c *warmpoolv1.Config) []string {
 	}
 	for i, u := range c.GetUpstreams() {
 		path := fmt.Sprintf("%s (%s).", at(upstreamsKey, i), u.GetName())
-		if u.GetTls().GetDangerouslySkipVerification() != "" {
-			warn("%stls.dangerously_skip_verification: any certificate is accepted, so that anyone on the way can read and change everything",
-				path)
-		}
-		if name := u.GetTcp().GetCongestion(); name != "" {
-			if err := pool.CheckCongestion(name); err != nil {
-				warn("%stcp.congestion: %v; until then the system's own is used", path, err)
-			}
-		}
-		if k := u.GetUpkeep(); k.GetConnections() > 0 && k.GetInterval().AsDuration() >= leastTimeout {
-			warn("%supkeep.interval is %s: that buys something only where the retransmission timeout is longer, which is the round trip and %s on Linux; where it is not, nothing will be sent",
-				path, shown(k.GetInterval()), shown(durationpb.New(leastTimeout)))
+		for _, text := range Warnings(u) {
+			warn("%s%s", path, text)
 		}
 		if body, message := u.GetLimits().GetBufferedBodyBytes(), c.GetGrpc().GetMaxMessageBytes(); body >= message {
 			warn("%slimits.buffered_body_bytes is %s, but requests are bounded by grpc.max_message_bytes, which is %s",
 				path, sizeText(body), sizeText(message))
 		}
+	}
+	return all
+}
+
+// Warnings are what an upstream's policy says that is allowed and yet worth a word. It
+// is valid and has its defaults.
+func Warnings(u *warmpoolv1.Upstream) []string {
+	var all []string
+	warn := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	if u.GetTls().GetDangerouslySkipVerification() != "" {
+		warn("tls.dangerously_skip_verification: any certificate is accepted, so that anyone on the way can read and change everything")
+	}
+	if name := u.GetTcp().GetCongestion(); name != "" {
+		if err := pool.CheckCongestion(name); err != nil {
+			warn("tcp.congestion: %v; until then the system's own is used", err)
+		}
+	}
+	if k := u.GetUpkeep(); k.GetConnections() > 0 && k.GetInterval().AsDuration() >= leastTimeout {
+		warn("upkeep.interval is %s: that buys something only where the retransmission timeout is longer, which is the round trip and %s on Linux; where it is not, nothing will be sent",
+			shown(k.GetInterval()), shown(durationpb.New(leastTimeout)))
 	}
 	return all
 }
@@ -179,4 +189,18 @@ func changes(key string, m proto.Message) bool {
 		}
 	}
 	return false
+}
+
+func (s *setting) isDefault(v protoreflect.Value) bool {
+	if len(s.defaults) == 0 {
+		return false
+	}
+	d, err := s.parse(s.defaults[0])
+	if err != nil {
+		return false
+	}
+	if s.kind == kindText {
+		return v.String() == d.String()
+	}
+	return s.amount(v) == s.amount(d)
 }

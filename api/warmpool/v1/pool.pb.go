@@ -1496,8 +1496,6 @@ func (x *Connection) GetCloseDetail() string {
 // Handshake is what establishing a connection took. A duration that is unset did not happen.
 type Handshake struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name resolution that the dial waited for.
-	Dns *durationpb.Duration `protobuf:"bytes,1,opt,name=dns,proto3" json:"dns,omitempty"`
 	// TCP connect.
 	Connect *durationpb.Duration `protobuf:"bytes,2,opt,name=connect,proto3" json:"connect,omitempty"`
 	// TLS handshake.
@@ -1540,13 +1538,6 @@ func (x *Handshake) ProtoReflect() protoreflect.Message {
 // Deprecated: Use Handshake.ProtoReflect.Descriptor instead.
 func (*Handshake) Descriptor() ([]byte, []int) {
 	return file_warmpool_v1_pool_proto_rawDescGZIP(), []int{16}
-}
-
-func (x *Handshake) GetDns() *durationpb.Duration {
-	if x != nil {
-		return x.Dns
-	}
-	return nil
 }
 
 func (x *Handshake) GetConnect() *durationpb.Duration {
@@ -4043,16 +4034,15 @@ const file_warmpool_v1_pool_proto_rawDesc = "" +
 	"\fclose_reason\x18\x12 \x01(\x0e2\x18.warmpool.v1.CloseReasonR\vcloseReason\x129\n" +
 	"\n" +
 	"close_time\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\tcloseTime\x12!\n" +
-	"\fclose_detail\x18\x14 \x01(\tR\vcloseDetail\"\x86\x02\n" +
-	"\tHandshake\x12+\n" +
-	"\x03dns\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03dns\x123\n" +
+	"\fclose_detail\x18\x14 \x01(\tR\vcloseDetail\"\xe4\x01\n" +
+	"\tHandshake\x123\n" +
 	"\aconnect\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12+\n" +
 	"\x03tls\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03tls\x12\x1f\n" +
 	"\vtls_version\x18\x04 \x01(\tR\n" +
 	"tlsVersion\x12(\n" +
 	"\x10tls_cipher_suite\x18\x05 \x01(\tR\x0etlsCipherSuite\x12\x1f\n" +
 	"\vtls_resumed\x18\x06 \x01(\bR\n" +
-	"tlsResumed\"\xd7\x04\n" +
+	"tlsResumedJ\x04\b\x01\x10\x02R\x03dns\"\xd7\x04\n" +
 	"\n" +
 	"TcpFigures\x12;\n" +
 	"\vsample_time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -4410,98 +4400,97 @@ var file_warmpool_v1_pool_proto_depIdxs = []int32{
 	54, // 25: warmpool.v1.Connection.lifetime_left:type_name -> google.protobuf.Duration
 	56, // 26: warmpool.v1.Connection.close_reason:type_name -> warmpool.v1.CloseReason
 	55, // 27: warmpool.v1.Connection.close_time:type_name -> google.protobuf.Timestamp
-	54, // 28: warmpool.v1.Handshake.dns:type_name -> google.protobuf.Duration
-	54, // 29: warmpool.v1.Handshake.connect:type_name -> google.protobuf.Duration
-	54, // 30: warmpool.v1.Handshake.tls:type_name -> google.protobuf.Duration
-	55, // 31: warmpool.v1.TcpFigures.sample_time:type_name -> google.protobuf.Timestamp
-	54, // 32: warmpool.v1.TcpFigures.rtt:type_name -> google.protobuf.Duration
-	54, // 33: warmpool.v1.TcpFigures.rtt_deviation:type_name -> google.protobuf.Duration
-	54, // 34: warmpool.v1.TcpFigures.retransmission_timeout:type_name -> google.protobuf.Duration
-	54, // 35: warmpool.v1.TcpFigures.last_sent:type_name -> google.protobuf.Duration
-	54, // 36: warmpool.v1.WarmUpstreamRequest.hold:type_name -> google.protobuf.Duration
-	54, // 37: warmpool.v1.WarmUpstreamResponse.took:type_name -> google.protobuf.Duration
-	55, // 38: warmpool.v1.WarmUpstreamResponse.hold_until:type_name -> google.protobuf.Timestamp
-	54, // 39: warmpool.v1.PauseUpstreamRequest.duration:type_name -> google.protobuf.Duration
-	15, // 40: warmpool.v1.PauseUpstreamResponse.upstream:type_name -> warmpool.v1.UpstreamStatus
-	15, // 41: warmpool.v1.ResumeUpstreamResponse.upstream:type_name -> warmpool.v1.UpstreamStatus
-	54, // 42: warmpool.v1.ReconnectUpstreamRequest.grace:type_name -> google.protobuf.Duration
-	54, // 43: warmpool.v1.DrainUpstreamRequest.grace:type_name -> google.protobuf.Duration
-	37, // 44: warmpool.v1.GetStatsResponse.stats:type_name -> warmpool.v1.Stats
-	54, // 45: warmpool.v1.WatchStatsRequest.interval:type_name -> google.protobuf.Duration
-	37, // 46: warmpool.v1.WatchStatsResponse.stats:type_name -> warmpool.v1.Stats
-	55, // 47: warmpool.v1.Stats.time:type_name -> google.protobuf.Timestamp
-	55, // 48: warmpool.v1.Stats.start_time:type_name -> google.protobuf.Timestamp
-	38, // 49: warmpool.v1.Stats.upstreams:type_name -> warmpool.v1.UpstreamStats
-	42, // 50: warmpool.v1.Stats.ports:type_name -> warmpool.v1.PortUse
-	1,  // 51: warmpool.v1.UpstreamStats.state:type_name -> warmpool.v1.UpstreamState
-	54, // 52: warmpool.v1.UpstreamStats.oldest_wait:type_name -> google.protobuf.Duration
-	40, // 53: warmpool.v1.UpstreamStats.failures:type_name -> warmpool.v1.ReasonCount
-	40, // 54: warmpool.v1.UpstreamStats.retries:type_name -> warmpool.v1.ReasonCount
-	54, // 55: warmpool.v1.UpstreamStats.wait_time:type_name -> google.protobuf.Duration
-	40, // 56: warmpool.v1.UpstreamStats.dial_failures:type_name -> warmpool.v1.ReasonCount
-	41, // 57: warmpool.v1.UpstreamStats.closed:type_name -> warmpool.v1.CloseReasonCount
-	54, // 58: warmpool.v1.UpstreamStats.handshake_time_saved:type_name -> google.protobuf.Duration
-	39, // 59: warmpool.v1.UpstreamStats.endpoints:type_name -> warmpool.v1.EndpointStats
-	55, // 60: warmpool.v1.UpstreamStats.last_dial_error_time:type_name -> google.protobuf.Timestamp
-	55, // 61: warmpool.v1.EndpointStats.retry_time:type_name -> google.protobuf.Timestamp
-	54, // 62: warmpool.v1.EndpointStats.idle_limit:type_name -> google.protobuf.Duration
-	3,  // 63: warmpool.v1.EndpointStats.idle_limit_source:type_name -> warmpool.v1.IdleLimitSource
-	55, // 64: warmpool.v1.EndpointStats.keepalive_off_until:type_name -> google.protobuf.Timestamp
-	55, // 65: warmpool.v1.EndpointStats.pipelining_off_until:type_name -> google.protobuf.Timestamp
-	54, // 66: warmpool.v1.EndpointStats.rtt:type_name -> google.protobuf.Duration
-	54, // 67: warmpool.v1.EndpointStats.missing:type_name -> google.protobuf.Duration
-	57, // 68: warmpool.v1.ReasonCount.reason:type_name -> warmpool.v1.Reason
-	56, // 69: warmpool.v1.CloseReasonCount.reason:type_name -> warmpool.v1.CloseReason
-	4,  // 70: warmpool.v1.WatchEventsRequest.kinds:type_name -> warmpool.v1.EventKind
-	45, // 71: warmpool.v1.WatchEventsResponse.events:type_name -> warmpool.v1.Event
-	55, // 72: warmpool.v1.Event.time:type_name -> google.protobuf.Timestamp
-	4,  // 73: warmpool.v1.Event.kind:type_name -> warmpool.v1.EventKind
-	57, // 74: warmpool.v1.Event.reason:type_name -> warmpool.v1.Reason
-	56, // 75: warmpool.v1.Event.close_reason:type_name -> warmpool.v1.CloseReason
-	58, // 76: warmpool.v1.GetConfigResponse.config:type_name -> warmpool.v1.Config
-	50, // 77: warmpool.v1.GetConfigResponse.status:type_name -> warmpool.v1.ConfigStatus
-	55, // 78: warmpool.v1.ConfigStatus.apply_time:type_name -> google.protobuf.Timestamp
-	55, // 79: warmpool.v1.ConfigStatus.reload_time:type_name -> google.protobuf.Timestamp
-	51, // 80: warmpool.v1.ConfigStatus.errors:type_name -> warmpool.v1.ConfigError
-	5,  // 81: warmpool.v1.PoolService.ListUpstreams:input_type -> warmpool.v1.ListUpstreamsRequest
-	7,  // 82: warmpool.v1.PoolService.GetUpstream:input_type -> warmpool.v1.GetUpstreamRequest
-	9,  // 83: warmpool.v1.PoolService.CreateUpstream:input_type -> warmpool.v1.CreateUpstreamRequest
-	11, // 84: warmpool.v1.PoolService.UpdateUpstream:input_type -> warmpool.v1.UpdateUpstreamRequest
-	13, // 85: warmpool.v1.PoolService.DeleteUpstream:input_type -> warmpool.v1.DeleteUpstreamRequest
-	16, // 86: warmpool.v1.PoolService.ListConnections:input_type -> warmpool.v1.ListConnectionsRequest
-	18, // 87: warmpool.v1.PoolService.CloseConnection:input_type -> warmpool.v1.CloseConnectionRequest
-	23, // 88: warmpool.v1.PoolService.WarmUpstream:input_type -> warmpool.v1.WarmUpstreamRequest
-	25, // 89: warmpool.v1.PoolService.PauseUpstream:input_type -> warmpool.v1.PauseUpstreamRequest
-	27, // 90: warmpool.v1.PoolService.ResumeUpstream:input_type -> warmpool.v1.ResumeUpstreamRequest
-	29, // 91: warmpool.v1.PoolService.ReconnectUpstream:input_type -> warmpool.v1.ReconnectUpstreamRequest
-	31, // 92: warmpool.v1.PoolService.DrainUpstream:input_type -> warmpool.v1.DrainUpstreamRequest
-	33, // 93: warmpool.v1.PoolService.GetStats:input_type -> warmpool.v1.GetStatsRequest
-	35, // 94: warmpool.v1.PoolService.WatchStats:input_type -> warmpool.v1.WatchStatsRequest
-	43, // 95: warmpool.v1.PoolService.WatchEvents:input_type -> warmpool.v1.WatchEventsRequest
-	46, // 96: warmpool.v1.PoolService.ReloadConfig:input_type -> warmpool.v1.ReloadConfigRequest
-	48, // 97: warmpool.v1.PoolService.GetConfig:input_type -> warmpool.v1.GetConfigRequest
-	6,  // 98: warmpool.v1.PoolService.ListUpstreams:output_type -> warmpool.v1.ListUpstreamsResponse
-	8,  // 99: warmpool.v1.PoolService.GetUpstream:output_type -> warmpool.v1.GetUpstreamResponse
-	10, // 100: warmpool.v1.PoolService.CreateUpstream:output_type -> warmpool.v1.CreateUpstreamResponse
-	12, // 101: warmpool.v1.PoolService.UpdateUpstream:output_type -> warmpool.v1.UpdateUpstreamResponse
-	14, // 102: warmpool.v1.PoolService.DeleteUpstream:output_type -> warmpool.v1.DeleteUpstreamResponse
-	17, // 103: warmpool.v1.PoolService.ListConnections:output_type -> warmpool.v1.ListConnectionsResponse
-	19, // 104: warmpool.v1.PoolService.CloseConnection:output_type -> warmpool.v1.CloseConnectionResponse
-	24, // 105: warmpool.v1.PoolService.WarmUpstream:output_type -> warmpool.v1.WarmUpstreamResponse
-	26, // 106: warmpool.v1.PoolService.PauseUpstream:output_type -> warmpool.v1.PauseUpstreamResponse
-	28, // 107: warmpool.v1.PoolService.ResumeUpstream:output_type -> warmpool.v1.ResumeUpstreamResponse
-	30, // 108: warmpool.v1.PoolService.ReconnectUpstream:output_type -> warmpool.v1.ReconnectUpstreamResponse
-	32, // 109: warmpool.v1.PoolService.DrainUpstream:output_type -> warmpool.v1.DrainUpstreamResponse
-	34, // 110: warmpool.v1.PoolService.GetStats:output_type -> warmpool.v1.GetStatsResponse
-	36, // 111: warmpool.v1.PoolService.WatchStats:output_type -> warmpool.v1.WatchStatsResponse
-	44, // 112: warmpool.v1.PoolService.WatchEvents:output_type -> warmpool.v1.WatchEventsResponse
-	47, // 113: warmpool.v1.PoolService.ReloadConfig:output_type -> warmpool.v1.ReloadConfigResponse
-	49, // 114: warmpool.v1.PoolService.GetConfig:output_type -> warmpool.v1.GetConfigResponse
-	98, // [98:115] is the sub-list for method output_type
-	81, // [81:98] is the sub-list for method input_type
-	81, // [81:81] is the sub-list for extension type_name
-	81, // [81:81] is the sub-list for extension extendee
-	0,  // [0:81] is the sub-list for field type_name
+	54, // 28: warmpool.v1.Handshake.connect:type_name -> google.protobuf.Duration
+	54, // 29: warmpool.v1.Handshake.tls:type_name -> google.protobuf.Duration
+	55, // 30: warmpool.v1.TcpFigures.sample_time:type_name -> google.protobuf.Timestamp
+	54, // 31: warmpool.v1.TcpFigures.rtt:type_name -> google.protobuf.Duration
+	54, // 32: warmpool.v1.TcpFigures.rtt_deviation:type_name -> google.protobuf.Duration
+	54, // 33: warmpool.v1.TcpFigures.retransmission_timeout:type_name -> google.protobuf.Duration
+	54, // 34: warmpool.v1.TcpFigures.last_sent:type_name -> google.protobuf.Duration
+	54, // 35: warmpool.v1.WarmUpstreamRequest.hold:type_name -> google.protobuf.Duration
+	54, // 36: warmpool.v1.WarmUpstreamResponse.took:type_name -> google.protobuf.Duration
+	55, // 37: warmpool.v1.WarmUpstreamResponse.hold_until:type_name -> google.protobuf.Timestamp
+	54, // 38: warmpool.v1.PauseUpstreamRequest.duration:type_name -> google.protobuf.Duration
+	15, // 39: warmpool.v1.PauseUpstreamResponse.upstream:type_name -> warmpool.v1.UpstreamStatus
+	15, // 40: warmpool.v1.ResumeUpstreamResponse.upstream:type_name -> warmpool.v1.UpstreamStatus
+	54, // 41: warmpool.v1.ReconnectUpstreamRequest.grace:type_name -> google.protobuf.Duration
+	54, // 42: warmpool.v1.DrainUpstreamRequest.grace:type_name -> google.protobuf.Duration
+	37, // 43: warmpool.v1.GetStatsResponse.stats:type_name -> warmpool.v1.Stats
+	54, // 44: warmpool.v1.WatchStatsRequest.interval:type_name -> google.protobuf.Duration
+	37, // 45: warmpool.v1.WatchStatsResponse.stats:type_name -> warmpool.v1.Stats
+	55, // 46: warmpool.v1.Stats.time:type_name -> google.protobuf.Timestamp
+	55, // 47: warmpool.v1.Stats.start_time:type_name -> google.protobuf.Timestamp
+	38, // 48: warmpool.v1.Stats.upstreams:type_name -> warmpool.v1.UpstreamStats
+	42, // 49: warmpool.v1.Stats.ports:type_name -> warmpool.v1.PortUse
+	1,  // 50: warmpool.v1.UpstreamStats.state:type_name -> warmpool.v1.UpstreamState
+	54, // 51: warmpool.v1.UpstreamStats.oldest_wait:type_name -> google.protobuf.Duration
+	40, // 52: warmpool.v1.UpstreamStats.failures:type_name -> warmpool.v1.ReasonCount
+	40, // 53: warmpool.v1.UpstreamStats.retries:type_name -> warmpool.v1.ReasonCount
+	54, // 54: warmpool.v1.UpstreamStats.wait_time:type_name -> google.protobuf.Duration
+	40, // 55: warmpool.v1.UpstreamStats.dial_failures:type_name -> warmpool.v1.ReasonCount
+	41, // 56: warmpool.v1.UpstreamStats.closed:type_name -> warmpool.v1.CloseReasonCount
+	54, // 57: warmpool.v1.UpstreamStats.handshake_time_saved:type_name -> google.protobuf.Duration
+	39, // 58: warmpool.v1.UpstreamStats.endpoints:type_name -> warmpool.v1.EndpointStats
+	55, // 59: warmpool.v1.UpstreamStats.last_dial_error_time:type_name -> google.protobuf.Timestamp
+	55, // 60: warmpool.v1.EndpointStats.retry_time:type_name -> google.protobuf.Timestamp
+	54, // 61: warmpool.v1.EndpointStats.idle_limit:type_name -> google.protobuf.Duration
+	3,  // 62: warmpool.v1.EndpointStats.idle_limit_source:type_name -> warmpool.v1.IdleLimitSource
+	55, // 63: warmpool.v1.EndpointStats.keepalive_off_until:type_name -> google.protobuf.Timestamp
+	55, // 64: warmpool.v1.EndpointStats.pipelining_off_until:type_name -> google.protobuf.Timestamp
+	54, // 65: warmpool.v1.EndpointStats.rtt:type_name -> google.protobuf.Duration
+	54, // 66: warmpool.v1.EndpointStats.missing:type_name -> google.protobuf.Duration
+	57, // 67: warmpool.v1.ReasonCount.reason:type_name -> warmpool.v1.Reason
+	56, // 68: warmpool.v1.CloseReasonCount.reason:type_name -> warmpool.v1.CloseReason
+	4,  // 69: warmpool.v1.WatchEventsRequest.kinds:type_name -> warmpool.v1.EventKind
+	45, // 70: warmpool.v1.WatchEventsResponse.events:type_name -> warmpool.v1.Event
+	55, // 71: warmpool.v1.Event.time:type_name -> google.protobuf.Timestamp
+	4,  // 72: warmpool.v1.Event.kind:type_name -> warmpool.v1.EventKind
+	57, // 73: warmpool.v1.Event.reason:type_name -> warmpool.v1.Reason
+	56, // 74: warmpool.v1.Event.close_reason:type_name -> warmpool.v1.CloseReason
+	58, // 75: warmpool.v1.GetConfigResponse.config:type_name -> warmpool.v1.Config
+	50, // 76: warmpool.v1.GetConfigResponse.status:type_name -> warmpool.v1.ConfigStatus
+	55, // 77: warmpool.v1.ConfigStatus.apply_time:type_name -> google.protobuf.Timestamp
+	55, // 78: warmpool.v1.ConfigStatus.reload_time:type_name -> google.protobuf.Timestamp
+	51, // 79: warmpool.v1.ConfigStatus.errors:type_name -> warmpool.v1.ConfigError
+	5,  // 80: warmpool.v1.PoolService.ListUpstreams:input_type -> warmpool.v1.ListUpstreamsRequest
+	7,  // 81: warmpool.v1.PoolService.GetUpstream:input_type -> warmpool.v1.GetUpstreamRequest
+	9,  // 82: warmpool.v1.PoolService.CreateUpstream:input_type -> warmpool.v1.CreateUpstreamRequest
+	11, // 83: warmpool.v1.PoolService.UpdateUpstream:input_type -> warmpool.v1.UpdateUpstreamRequest
+	13, // 84: warmpool.v1.PoolService.DeleteUpstream:input_type -> warmpool.v1.DeleteUpstreamRequest
+	16, // 85: warmpool.v1.PoolService.ListConnections:input_type -> warmpool.v1.ListConnectionsRequest
+	18, // 86: warmpool.v1.PoolService.CloseConnection:input_type -> warmpool.v1.CloseConnectionRequest
+	23, // 87: warmpool.v1.PoolService.WarmUpstream:input_type -> warmpool.v1.WarmUpstreamRequest
+	25, // 88: warmpool.v1.PoolService.PauseUpstream:input_type -> warmpool.v1.PauseUpstreamRequest
+	27, // 89: warmpool.v1.PoolService.ResumeUpstream:input_type -> warmpool.v1.ResumeUpstreamRequest
+	29, // 90: warmpool.v1.PoolService.ReconnectUpstream:input_type -> warmpool.v1.ReconnectUpstreamRequest
+	31, // 91: warmpool.v1.PoolService.DrainUpstream:input_type -> warmpool.v1.DrainUpstreamRequest
+	33, // 92: warmpool.v1.PoolService.GetStats:input_type -> warmpool.v1.GetStatsRequest
+	35, // 93: warmpool.v1.PoolService.WatchStats:input_type -> warmpool.v1.WatchStatsRequest
+	43, // 94: warmpool.v1.PoolService.WatchEvents:input_type -> warmpool.v1.WatchEventsRequest
+	46, // 95: warmpool.v1.PoolService.ReloadConfig:input_type -> warmpool.v1.ReloadConfigRequest
+	48, // 96: warmpool.v1.PoolService.GetConfig:input_type -> warmpool.v1.GetConfigRequest
+	6,  // 97: warmpool.v1.PoolService.ListUpstreams:output_type -> warmpool.v1.ListUpstreamsResponse
+	8,  // 98: warmpool.v1.PoolService.GetUpstream:output_type -> warmpool.v1.GetUpstreamResponse
+	10, // 99: warmpool.v1.PoolService.CreateUpstream:output_type -> warmpool.v1.CreateUpstreamResponse
+	12, // 100: warmpool.v1.PoolService.UpdateUpstream:output_type -> warmpool.v1.UpdateUpstreamResponse
+	14, // 101: warmpool.v1.PoolService.DeleteUpstream:output_type -> warmpool.v1.DeleteUpstreamResponse
+	17, // 102: warmpool.v1.PoolService.ListConnections:output_type -> warmpool.v1.ListConnectionsResponse
+	19, // 103: warmpool.v1.PoolService.CloseConnection:output_type -> warmpool.v1.CloseConnectionResponse
+	24, // 104: warmpool.v1.PoolService.WarmUpstream:output_type -> warmpool.v1.WarmUpstreamResponse
+	26, // 105: warmpool.v1.PoolService.PauseUpstream:output_type -> warmpool.v1.PauseUpstreamResponse
+	28, // 106: warmpool.v1.PoolService.ResumeUpstream:output_type -> warmpool.v1.ResumeUpstreamResponse
+	30, // 107: warmpool.v1.PoolService.ReconnectUpstream:output_type -> warmpool.v1.ReconnectUpstreamResponse
+	32, // 108: warmpool.v1.PoolService.DrainUpstream:output_type -> warmpool.v1.DrainUpstreamResponse
+	34, // 109: warmpool.v1.PoolService.GetStats:output_type -> warmpool.v1.GetStatsResponse
+	36, // 110: warmpool.v1.PoolService.WatchStats:output_type -> warmpool.v1.WatchStatsResponse
+	44, // 111: warmpool.v1.PoolService.WatchEvents:output_type -> warmpool.v1.WatchEventsResponse
+	47, // 112: warmpool.v1.PoolService.ReloadConfig:output_type -> warmpool.v1.ReloadConfigResponse
+	49, // 113: warmpool.v1.PoolService.GetConfig:output_type -> warmpool.v1.GetConfigResponse
+	97, // [97:114] is the sub-list for method output_type
+	80, // [80:97] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_warmpool_v1_pool_proto_init() }
