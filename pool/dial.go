@@ -177,3 +177,23 @@ func plain(err error) error {
 	}
 	return err
 }
+
+// stoppable gives a dial what ends it.
+func (s *slot) stoppable(ctx context.Context) { s.ctx, s.stop = context.WithCancel(ctx) }
+
+// connected takes note that a dial has come as far as TLS.
+func (u *Upstream) connected(s *slot) {
+	u.mu.Lock()
+	s.connected = true
+	u.mu.Unlock()
+}
+
+// begins takes note that a dial which had to wait for others' begins now.
+func (u *Upstream) begins(s *slot) {
+	now := u.pool.now()
+	u.mu.Lock()
+	u.mu.admission.passed(s, now)
+	todo := u.settle()
+	u.mu.Unlock()
+	u.carryOut(todo)
+}

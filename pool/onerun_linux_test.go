@@ -10,11 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/warmpool-dev/warmpool/pool"
+	"github.com/warmpool-dev/warmpool/pool/h1"
 )
 
 // segments is how many segments with data the connection under c has received.
@@ -77,12 +79,30 @@ func TestAHeadAndALongBodyLeaveInOneRun(t *testing.T) {
 				return n
 			}
 			before := received(&pool.Request{Path: "/"})
-			for range 3 {
-				after := received(&pool.Request{Method: "POST", Path: "/", Body: bytes.Repeat([]byte("x"), 20_000)})
+			one := func(how string, after int) {
+				t.Helper()
 				if after-before != 1 {
-					t.Errorf("the request came in %d segments, want 1", after-before)
+					t.Errorf("the request, its body %s, came in %d segments, want 1", how, after-before)
 				}
 				before = after
+			}
+			long := bytes.Repeat([]byte("x"), 20_000)
+			for range 3 {
+				one("whole", received(&pool.Request{Method: "POST", Path: "/", Body: long}))
+			}
+			for range 3 {
+				body := &pool.RequestBody{AtHand: true}
+				fields := []h1.Field{{Name: "Content-Length", Value: strconv.Itoa(len(long))}}
+				_, p, answer := begin(t, u, &pool.Request{Method: "POST", Path: "/", Stream: body, Fields: fields})
+				if _, err := body.Write(long); err != nil {
+					t.Fatal(err)
+				}
+				var after int
+				if _, err := fmt.Fscan(answer, &after); err != nil {
+					t.Fatal(err)
+				}
+				<-p.done
+				one("at hand", after)
 			}
 		})
 	}

@@ -18,10 +18,15 @@ import (
 // The exchange is not sent again once a piece was taken. When the response is
 // complete before the body is, the exchange is over, and its connection with it.
 type RequestBody struct {
+	// AtHand says, before Start, that the first Write comes at once: the head waits for
+	// it, and leaves with it in one run of segments (writeBody).
+	AtHand bool
+
 	exchange *Exchange
 	scratch  []byte // a piece with its framing
 	declared bool   // its length is, by Content-Length
 	left     int64  // of a declared length
+	parted   bool   // the first piece has left
 
 	mu struct {
 		sync.Mutex
@@ -69,6 +74,7 @@ func (b *RequestBody) Write(p []byte) (int, error) {
 		c.moving(x, phaseUpload)
 		err = b.send(c, piece)
 	}
+	b.part(c)
 	if err != nil {
 		c.wrote(x, writeFailed, err)
 		return 0, ErrBodyEnded
@@ -80,6 +86,15 @@ func (b *RequestBody) Write(p []byte) (int, error) {
 		c.wrote(x, bodyOpen, nil)
 	}
 	return len(p), nil
+}
+
+// part lets the first piece, behind which the next may take its time, leave with the
+// head. It is called by the body's writer, before it says wrote.
+func (b *RequestBody) part(c *conn) {
+	if b.AtHand && !b.parted {
+		c.notice.socket.gather(false)
+	}
+	b.parted = true
 }
 
 // complete reports that every byte of a declared length was written.
@@ -111,7 +126,9 @@ func (b *RequestBody) Close(trailers []h1.Field) error {
 		c.wrote(x, bodyOpen, nil)
 		return ErrBodyLength
 	}
-	if err := c.writeRaw(x, h1.AppendLastChunk(b.scratch[:0], trailers)); err != nil {
+	err = c.writeRaw(x, h1.AppendLastChunk(b.scratch[:0], trailers))
+	b.part(c)
+	if err != nil {
 		c.wrote(x, writeFailed, err)
 		return ErrBodyEnded
 	}

@@ -464,26 +464,6 @@ func (u *Upstream) carryOut(todo []order) {
 	}
 }
 
-// stoppable gives a dial what ends it.
-func (s *slot) stoppable(ctx context.Context) { s.ctx, s.stop = context.WithCancel(ctx) }
-
-// connected takes note that a dial has come as far as TLS.
-func (u *Upstream) connected(s *slot) {
-	u.mu.Lock()
-	s.connected = true
-	u.mu.Unlock()
-}
-
-// begins takes note that a dial which had to wait for others' begins now.
-func (u *Upstream) begins(s *slot) {
-	now := u.pool.now()
-	u.mu.Lock()
-	u.mu.admission.passed(s, now)
-	todo := u.settle()
-	u.mu.Unlock()
-	u.carryOut(todo)
-}
-
 // dial makes one connection and serves it until it ends.
 func (u *Upstream) dial(s *slot) {
 	defer u.tasks.Done()

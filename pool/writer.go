@@ -119,7 +119,7 @@ func (c *conn) flush(mayBlock bool) {
 // writeBatch writes the requests of batch, which out holds, and ends the
 // writer's part of each. before is what the kernel had accepted so far.
 func (c *conn) writeBatch(out []byte, batch []*Exchange, before int64) {
-	if last := batch[len(batch)-1]; last.long() && last.stream == nil {
+	if last := batch[len(batch)-1]; last.long() && (last.stream == nil || last.stream.AtHand) {
 		c.notice.socket.gather(true) // its body follows, and ends that
 	}
 	n, err := c.transmit(out)

@@ -72,6 +72,7 @@ func streamHandler(srv any, stream grpc.ServerStream) error {
 	r.request.Unbounded = true
 	if !first.end {
 		r.request.Body, r.request.Stream = nil, &c.body
+		c.body.AtHand = len(beginning) > 0
 	}
 	if err := upstream.Start(&c.Exchange, &r.request, c); err != nil {
 		return s.refusal(asFailure(err), first.head)

@@ -177,9 +177,11 @@ func (v *viaSidecar) askStream(ctx context.Context, s Slot, r request) (*warmpoo
 	head, body := v.request(s, r), r.body()
 	head.Body = nil
 	if r.up {
-		head.Headers = append(head.Headers, &warmpoolv1.Header{Name: "Content-Length", Value: strconv.Itoa(len(body))})
+		first := min(len(body), streamPart)
+		head.Body, body = body[:first], body[first:]
+		head.Headers = append(head.Headers, &warmpoolv1.Header{Name: "Content-Length", Value: strconv.Itoa(r.size)})
 	}
-	if err := stream.Send(&warmpoolv1.StreamRequest{Part: &warmpoolv1.StreamRequest_Head{Head: head}, End: !r.up}); err != nil {
+	if err := stream.Send(&warmpoolv1.StreamRequest{Part: &warmpoolv1.StreamRequest_Head{Head: head}, End: len(body) == 0 || !r.up}); err != nil {
 		return nil, streamError(stream, err)
 	}
 	for len(body) > 0 {

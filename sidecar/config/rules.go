@@ -114,7 +114,6 @@ func (p *problems) upstreamRules(u *warmpoolv1.Upstream, path string) {
 	if k := full.GetUpkeep(); k.GetConnections() > 0 {
 		p.upkeepRules(full, k, in)
 	}
-
 }
 
 // upkeepRules refuses upkeep that could never send a request, or would take the
