@@ -7,10 +7,13 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
@@ -365,4 +368,52 @@ func TestMetricsTellOfAllOriginsTogether(t *testing.T) {
 	look()
 	must[*warmpoolv1.DeleteUpstreamResponse](t)(h.control(t).DeleteUpstream(within(t), &warmpoolv1.DeleteUpstreamRequest{Name: one}))
 	look()
+}
+
+// Whatever removes an origin meanwhile, a request finds it or makes it anew; only what
+// waited on one that is deleted fails, for that reason and not sent.
+func TestOriginsAreMadeAndRemovedUnderLoad(t *testing.T) {
+	at := []string{site(t, hello), site(t, hello), site(t, hello)}
+	h := startWith(t, naming(t, at...))
+	var running sync.WaitGroup
+	over := make(chan struct{})
+	var sent atomic.Int64
+	for i := range 6 {
+		c := h.client(t)
+		running.Go(func() {
+			for n := i; ; n++ {
+				select {
+				case <-over:
+					return
+				default:
+				}
+				_, err := c.Send(t.Context(), &warmpoolv1.SendRequest{Request: &warmpoolv1.HttpRequest{Upstream: at[n%len(at)], Path: "/a"}})
+				sent.Add(1)
+				if err == nil {
+					continue
+				}
+				r := readRefusal(t, err)
+				if r.failure.GetReason() != warmpoolv1.Reason_REASON_UPSTREAM_DELETED || r.failure.GetDelivery() != warmpoolv1.Delivery_DELIVERY_NOT_SENT {
+					t.Errorf("a request failed: %s", r.message)
+					return
+				}
+			}
+		})
+	}
+	for deleted := 0; deleted < 60; {
+		for _, name := range at {
+			_, err := h.control(t).DeleteUpstream(within(t), &warmpoolv1.DeleteUpstreamRequest{Name: name})
+			if err == nil {
+				deleted++
+			} else if status.Code(err) != codes.NotFound {
+				t.Fatal(err)
+			}
+		}
+	}
+	close(over)
+	running.Wait()
+	for _, name := range at {
+		send(t, h.client(t), &warmpoolv1.HttpRequest{Upstream: name})
+	}
+	t.Logf("%d requests", sent.Load())
 }

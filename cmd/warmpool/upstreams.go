@@ -104,6 +104,15 @@ func sourceWord(s warmpoolv1.UpstreamSource) string {
 	return word(s, "UPSTREAM_SOURCE_")
 }
 
+// sourceText is where an upstream comes from, in more words.
+var sourceText = map[warmpoolv1.UpstreamSource]string{
+	warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_UNSPECIFIED:         "a newer sidecar",
+	warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_FILE:                "the file",
+	warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_API:                 "the api",
+	warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_FILE_CHANGED_BY_API: "the file, changed since",
+	warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_DYNAMIC:             "a caller who named it",
+}
+
 func newShowCommand(std streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show NAME",
@@ -122,7 +131,7 @@ and in remarks above them its state.`,
 		}
 		u := got.GetUpstream()
 		st := u.GetStats()
-		fmt.Fprintf(o.std.out, "# %s, from the %s, etag %s\n", word(u.GetState(), "UPSTREAM_STATE_"), strings.ReplaceAll(sourceWord(u.GetSource()), "file changed", "file, changed since"), u.GetEtag())
+		fmt.Fprintf(o.std.out, "# %s, from %s, etag %s\n", word(u.GetState(), "UPSTREAM_STATE_"), sourceText[u.GetSource()], u.GetEtag())
 		fmt.Fprintf(o.std.out, "# created %s ago, changed %s ago\n", span(time.Since(u.GetCreateTime().AsTime())), span(time.Since(u.GetUpdateTime().AsTime())))
 		fmt.Fprintf(o.std.out, "# %d active, %d idle, %d dialing, %d draining of %d; %d waiting\n",
 			st.GetActive(), st.GetIdle(), st.GetDialing(), st.GetDraining(), st.GetMax(), st.GetWaiting())
