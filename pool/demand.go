@@ -93,7 +93,9 @@ func (a *admission) needed(now instant) {
 // time saves 3 dials in 100 near by and changes nothing in the tail, and far away,
 // where everything is in use for a while whenever it is, p99 goes from 97 to
 // 109 ms. Nor does the tail get worse where a handshake takes the upstream three
-// times as long as an exchange.
+// times as long as an exchange. On real sockets, a link of 50 ms and 16 connections of
+// 50 requests each (the lab's part loaded), p99 is 1.53 round trips when dialed as
+// requests ask and 1.47 ahead, with TLS 1.52 and 1.56: no difference.
 func (a *admission) ahead() int {
 	n := int(a.policy.Preconnect * float64(a.active))
 	if n <= a.active {
