@@ -318,6 +318,9 @@ func (a *admission) dialFailed(s *slot, f *dialFailure, now instant) {
 	if f.reason == ReasonDialRefused {
 		s.endpoint.lets.restarted(now)
 		s.endpoint.letsUnused.restarted(now)
+		for _, other := range slices.Clone(s.endpoint.idle) {
+			a.mind(other, now)
+		}
 	}
 	if f.reason == ReasonDialRefused && s.endpoint.fails >= letGoAfter {
 		a.letGo(s.endpoint, len(s.endpoint.idle), now)
@@ -409,6 +412,7 @@ func (a *admission) tick(now instant) {
 	a.relent(false, now)
 	for _, e := range a.endpoints {
 		a.giveBack(e, now)
+		a.judges(e, now)
 		for _, s := range slices.Clone(e.idle) {
 			a.mind(s, now)
 		}

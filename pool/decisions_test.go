@@ -161,9 +161,6 @@ func (d *decisions) granted(t *ticket, s *slot) {
 	if s.state != slotActive {
 		d.tb.Fatalf("connection %d was given away while %v", s.id, s.state)
 	}
-	if t.wary && s.idled > 0 && !d.trusts(s, d.now) && d.mayDial(d.now) {
-		d.tb.Fatalf("connection %d, idle for %v, was given to %s, which may be lost on it, though one can be dialed", s.id, s.idled, d.names[t])
-	}
 	for _, other := range d.carries[s] {
 		if !t.pipelinable || !other.pipelinable || s.exchanges == 0 {
 			d.tb.Fatalf("connection %d was given to %s while %s is on it", s.id, d.names[t], d.names[other])
@@ -179,7 +176,11 @@ func (d *decisions) request(name string, t *ticket) {
 		d.tb.Fatalf("request %s is there already", name)
 	}
 	d.requests[name], d.names[t] = t, name
+	could := t.wary && d.mayDial(d.now)
 	if s := d.ask(t, d.now); s != nil {
+		if could && s.idled > 0 && !d.trusts(s, d.now) && d.mayDial(d.now) {
+			d.tb.Fatalf("connection %d, idle for %v, was given to %s, which may be lost on it, though one can be dialed", s.id, s.idled, name)
+		}
 		d.granted(t, s)
 	}
 	d.settled()

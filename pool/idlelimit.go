@@ -72,6 +72,14 @@ func (l *idleLimit) learned(now instant) time.Duration {
 	return l.limit
 }
 
+// judgedAt is when the closes that came together will be judged; 0: there are none.
+func (l *idleLimit) judgedAt() instant {
+	if len(l.burst) == 0 {
+		return 0
+	}
+	return l.burst[len(l.burst)-1].at + idleTogether + 1
+}
+
 // judge takes the closes that came together for values, unless they tell of a
 // restart.
 func (l *idleLimit) judge() {

@@ -87,9 +87,20 @@ func (a *admission) metClose(s *slot, why CloseReason, now instant) {
 	if why == CloseConnectionReset && s.idled >= forgottenAfter {
 		a.forgotten(e, now)
 	}
+	a.judges(e, now)
 	for _, other := range slices.Clone(e.idle) {
 		if other != s {
 			a.mind(other, now)
+		}
+	}
+}
+
+// judges makes sure of a tick when closes of e's that came together are judged: other
+// connections may then have less time than they had.
+func (a *admission) judges(e *endpoint, now instant) {
+	for _, l := range []*idleLimit{&e.lets, &e.letsUnused} {
+		if at := l.judgedAt(); at > now {
+			a.remind(at)
 		}
 	}
 }
