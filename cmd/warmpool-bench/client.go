@@ -38,8 +38,9 @@ type target struct {
 	network  string // "unix" or "tcp"
 	address  string
 	path     string
-	inFlight int // requests at once, so many connections may be of use
-	upload   int // bytes of each request's body
+	inFlight int    // requests at once, so many connections may be of use
+	upload   int    // bytes of each request's body
+	token    string // by which the sidecar knows the caller; empty: none
 }
 
 // ask is a request as every client of net/http's kind sends it.
@@ -92,9 +93,12 @@ const roundLimit = 2 * time.Minute
 // mostly be time-outs.
 const toleratedErrors = 100
 
-// LoadOrder tells a client to ask.
+// LoadOrder tells a client to ask so many requests, or to begin to ask without an
+// end, or to end that.
 type LoadOrder struct {
-	Requests int `json:"requests"`
+	Requests int  `json:"requests,omitempty"`
+	Begin    bool `json:"begin,omitempty"` // answered once as many are answered as may be in flight
+	End      bool `json:"end,omitempty"`
 }
 
 // LoadResult is what a client saw of a LoadOrder.
@@ -104,7 +108,8 @@ type LoadResult struct {
 	P50     time.Duration `json:"p50_ns"` // latency of the requests that were answered rightly
 	P99     time.Duration `json:"p99_ns"`
 
-	Errors     int64  `json:"errors"` // requests without the right answer
+	Answered   int64  `json:"answered,omitempty"` // between LoadOrder.Begin and End
+	Errors     int64  `json:"errors"`             // requests without the right answer
 	FirstError string `json:"first_error,omitempty"`
 }
 
@@ -210,6 +215,7 @@ func clientMain(args []string, stdin io.Reader, stdout io.Writer) error {
 		inFlight = flags.Int("in-flight", 1, "requests at once")
 		body     = flags.Int("body", 0, "bytes to ask for")
 		upload   = flags.Int("upload", 0, "bytes to send with each request")
+		token    = flags.String("token", "", "by which the sidecar knows the caller")
 	)
 	if err := flags.Parse(args); err != nil {
 		return usageError{err}
@@ -219,10 +225,20 @@ func clientMain(args []string, stdin io.Reader, stdout io.Writer) error {
 	if newExchange == nil {
 		return usageError{fmt.Errorf("client: kind is %q, must be one of %q", *kind, slices.Sorted(maps.Keys(clientKinds)))}
 	}
-	ask, err := newExchange(target{network: network, address: address, path: bytesPath(*body), inFlight: *inFlight, upload: *upload})
+	ask, err := newExchange(target{network: network, address: address, path: bytesPath(*body), inFlight: *inFlight, upload: *upload, token: *token})
 	if err != nil {
 		return err
 	}
 	l := loader{exchange: ask, inFlight: *inFlight, length: *body}
-	return child.AnswerLines(stdin, stdout, func(o LoadOrder) (LoadResult, error) { return l.run(o.Requests) })
+	var f *flood
+	return child.AnswerLines(stdin, stdout, func(o LoadOrder) (LoadResult, error) {
+		switch {
+		case o.Begin:
+			f = l.flood()
+			return LoadResult{}, nil
+		case o.End:
+			return f.end(), nil
+		}
+		return l.run(o.Requests)
+	})
 }

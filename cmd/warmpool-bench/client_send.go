@@ -19,9 +19,9 @@ func sendExchange(t target) (exchange, error) {
 	if t.network == "unix" {
 		address = "unix:" + t.address
 	}
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient(address, append(t.shows(), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		// A sidecar that was started just now may not listen yet.
-		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))...)
 	if err != nil {
 		return nil, err
 	}
@@ -39,4 +39,24 @@ func sendExchange(t target) (exchange, error) {
 		response := answer.GetResponse()
 		return int(response.GetStatus()), len(response.GetBody()), nil
 	}, nil
+}
+
+// bearer is a token as gRPC sends it with each call.
+type bearer string
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+// RequireTransportSecurity implements credentials.PerRPCCredentials: a Unix socket
+// needs none.
+func (bearer) RequireTransportSecurity() bool { return false }
+
+// shows is what a gRPC client is to be made with to be known as the target's caller.
+func (t target) shows() []grpc.DialOption {
+	if t.token == "" {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithPerRPCCredentials(bearer(t.token))}
 }

@@ -15,7 +15,7 @@ func sessionExchange(t target) (exchange, error) { return clientExchange(t) }
 func streamExchange(t target) (exchange, error) { return clientExchange(t, client.Streaming()) }
 
 func clientExchange(t target, options ...client.Option) (exchange, error) {
-	c, err := client.Dial(t.network+":"+t.address, append(options, client.DisableCompression())...)
+	c, err := client.Dial(t.network+":"+t.address, append(options, client.DisableCompression(), client.GRPC(t.shows()...))...)
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,11 @@
 // these ratios is reported with the smallest and the largest one: read ratios,
 // not absolute figures.
 //
+// Two kinds of groups compare warmpool with itself: what a modest caller sees
+// beside one with a thousand requests in flight ("greedy"), and what metrics and
+// traces cost ("telemetry"). By profile the latter is half of what a round's noise
+// is: take more -rounds for a judgement.
+//
 // Every answer's status and length is checked, and the origin must have served
 // each request. One wrong answer makes the run fail: exit code 1. Bad usage is
 // exit code 2.

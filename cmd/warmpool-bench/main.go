@@ -52,11 +52,13 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	// What these hold ends with them: a signal may end them as it does by default.
 	switch word {
 	case "origin":
-		return originMain(stdin, stdout)
+		return originMain(args[1:], stdin, stdout)
 	case "client":
 		return clientMain(args[1:], stdin, stdout)
 	case "reverseproxy":
 		return reverseProxyMain(args[1:], stdin)
+	case "collector":
+		return collectorMain(stdin, stdout)
 	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -90,8 +92,8 @@ const (
 )
 
 const helpHead = `Measures warmpool beside HAProxy and httputil.ReverseProxy in one run: ratios
-first, then figures, as tables, and at the end the targets and what was reached. A run takes about five minutes; leave the machine
-alone meanwhile.
+first, then figures, as tables; then what a modest caller sees beside a greedy one, and what telemetry costs; and at the
+end the targets and what was reached. A run takes about eight minutes; leave the machine alone meanwhile.
 
     warmpool-bench [flags]
 

@@ -79,13 +79,14 @@ func TestQuickRunReportsEveryFigureOfEveryRow(t *testing.T) {
 	if !strings.HasPrefix(stdout, report.Environment.String()+"\n") {
 		t.Errorf("output does not begin with the environment:\n%s", stdout)
 	}
-	if len(report.Groups) != len(loads) {
-		t.Fatalf("%d groups, want %d", len(report.Groups), len(loads))
+	all := everything()
+	if len(report.Groups) != len(all) {
+		t.Fatalf("%d groups, want %d", len(report.Groups), len(all))
 	}
 	for i, g := range report.Groups {
-		if want := loads[i].quickly(); g.Load != want || g.Rounds != quickRounds || len(g.Rows) != len(want.ways()) {
+		if want := all[i].quickly(); g.Load != want || g.Rounds != quickRounds || len(g.Rows) != len(all[i].Scenarios) {
 			t.Errorf("group %d is %+v with %d rounds and %d rows, want %+v, %d, %d",
-				i, g.Load, g.Rounds, len(g.Rows), want, quickRounds, len(want.ways()))
+				i, g.Load, g.Rounds, len(g.Rows), want, quickRounds, len(all[i].Scenarios))
 		}
 		for _, row := range g.Rows {
 			t.Run(row.ID(), func(t *testing.T) { checkRow(t, row, report.Environment.HAProxy != "") })
@@ -132,6 +133,12 @@ func checkRow(t *testing.T, row Row, haproxy bool) {
 			t.Errorf("p50 %v is above p99 %v", m.P50, m.P99)
 		}
 	}
+	if row.Limited {
+		if r := row.Ratios.P99; r.Min <= 0 || r.Min > r.Median || r.Median > r.Max || row.Greedy > 0 && row.Median.Greedy <= 0 {
+			t.Errorf("ratio of p99 is %+v, the greedy caller had %v requests/s", r, row.Median.Greedy)
+		}
+		return
+	}
 	if !haproxy {
 		return
 	}
@@ -146,7 +153,7 @@ func checkRow(t *testing.T, row Row, haproxy bool) {
 			t.Errorf("ratio of %s is %+v, must be 0 < min <= median <= max", name, r)
 		}
 	}
-	if one := (Ratio{Median: 1, Min: 1, Max: 1}); row.baseline() && (row.Ratios.PeerCPU != one || row.Ratios.Throughput != one) {
+	if one := (Ratio{Median: 1, Min: 1, Max: 1}); row.Name == rowHAProxy && (row.Ratios.PeerCPU != one || row.Ratios.Throughput != one) {
 		t.Errorf("the row that ratios are taken to has ratios %+v", row.Ratios)
 	}
 }
@@ -186,7 +193,7 @@ func TestASidecarThatDoesNotStartFailsTheRunWithWhatItSaid(t *testing.T) {
 }
 
 func TestAMissingHAProxyIsSaidInItsRowsAndFailsNothing(t *testing.T) {
-	g := GroupReport{Load: Load{InFlight: 64, Body: 128}}
+	g := GroupReport{Load: Load{InFlight: 64, Body: 128}, Base: rowHAProxy}
 	for _, s := range ways {
 		row := Row{Scenario: s, Rounds: []Measurement{{Throughput: 1, PeerCPU: 2, ClientCPU: 3}}}
 		if s.Peer == HAProxy {

@@ -24,6 +24,7 @@ type Measurement struct {
 	OriginCPU   float64 `json:"origin_cpu_us_per_request"`
 	PeerMemory  float64 `json:"peer_resident_mib"`  // after the round
 	Connections float64 `json:"connections_opened"` // to the origin, within the round
+	Greedy      float64 `json:"greedy_requests_per_second,omitempty"`
 	Errors      int64   `json:"errors"`
 }
 
@@ -33,14 +34,16 @@ type lane struct {
 	origin *child.Process // shared with the other lanes of the group
 	peer   peer
 	client *child.Process
+	greedy *child.Process // another client, who asks all the while; nil: none
 	row    *Row
 }
 
 // measure runs a group: a round that warms up and then rounds that count.
 // Progress is told by say.
 func (b *bench) measure(ctx context.Context, g Group, rounds int, say func(format string, args ...any)) (_ GroupReport, err error) {
-	report := GroupReport{Load: g.Load, Rounds: rounds, Rows: make([]Row, len(g.Scenarios))}
-	origin, address, err := b.startOrigin(ctx)
+	rounds = max(rounds, g.LeastRounds)
+	report := GroupReport{Load: g.Load, About: g.About, Base: g.Base, Rounds: rounds, Rows: make([]Row, len(g.Scenarios))}
+	origin, address, err := b.startOrigin(ctx, g.After)
 	if err != nil {
 		return report, err
 	}
@@ -57,20 +60,27 @@ func (b *bench) measure(ctx context.Context, g Group, rounds int, say func(forma
 		row.Scenario = s
 		l := &lane{Scenario: s, origin: origin, row: row}
 		l.peer, err = b.startPeer(ctx, s, address)
+		lanes = append(lanes, l)
 		if missing, ok := errors.AsType[*program.NotInstalledError](err); ok {
 			row.Missing = missing.Error()
+			lanes = lanes[:len(lanes)-1]
 			continue
 		}
 		if err != nil {
 			return report, err
 		}
-		lanes = append(lanes, l)
 		front := l.peer.fronts[s.Front]
 		if front == "" {
 			return report, fmt.Errorf("scenario %q: %s is not started with a front of kind %q", s.Name, s.Peer, s.Front)
 		}
-		if l.client, err = b.startClient(ctx, s, front); err != nil {
+		if l.client, err = b.startClient(ctx, s, front, l.peer.tokens[modestCaller]); err != nil {
 			return report, err
+		}
+		if s.Greedy > 0 {
+			s.Name, s.InFlight = "greedy client", s.Greedy
+			if l.greedy, err = b.startClient(ctx, s, front, l.peer.tokens[greedyCaller]); err != nil {
+				return report, err
+			}
 		}
 	}
 
@@ -89,6 +99,14 @@ func (b *bench) measure(ctx context.Context, g Group, rounds int, say func(forma
 			if round > 0 {
 				l.row.Rounds = append(l.row.Rounds, m)
 			}
+		}
+	}
+	for _, l := range lanes {
+		if l.peer.listener == nil || rounds < leastRounds { // a smoke test is too short to be told of
+			continue
+		}
+		if err := l.peer.listener.check(ctx); err != nil {
+			l.row.fail(1, err.Error())
 		}
 	}
 	report.conclude()
@@ -125,6 +143,11 @@ func (b *bench) measureOnce(ctx context.Context, l *lane, requests, round int) (
 		return err
 	}
 
+	if l.greedy != nil {
+		if err := ask(l.greedy, LoadOrder{Begin: true}, &LoadResult{}); err != nil {
+			return m, err
+		}
+	}
 	if err := ask(l.origin, struct{}{}, &served[0]); err != nil {
 		return m, err
 	}
@@ -142,15 +165,26 @@ func (b *bench) measureOnce(ctx context.Context, l *lane, requests, round int) (
 		return m, err
 	}
 
-	perRequest := func(d time.Duration) float64 { return microseconds(d) / float64(requests) }
+	if l.greedy != nil {
+		var other LoadResult
+		if err := ask(l.greedy, LoadOrder{End: true}, &other); err != nil {
+			return m, err
+		}
+		l.row.fail(other.Errors, other.FirstError)
+		m.Greedy = float64(other.Answered) / other.Elapsed.Seconds()
+	}
+	// What both callers ask costs the sidecar and the origin.
+	all := max(int64(requests), served[1].Requests-served[0].Requests)
+	perRequest := func(d time.Duration) float64 { return microseconds(d) / float64(all) }
 	m = Measurement{
 		Throughput:  float64(requests) / result.Elapsed.Seconds(),
 		P50:         microseconds(result.P50),
 		P99:         microseconds(result.P99),
 		PeerCPU:     perRequest(spent[1].peer - spent[0].peer),
-		ClientCPU:   perRequest(result.CPU),
+		ClientCPU:   microseconds(result.CPU) / float64(requests),
 		OriginCPU:   perRequest(spent[1].origin - spent[0].origin),
 		Connections: float64(served[1].Connections - served[0].Connections),
+		Greedy:      m.Greedy,
 		Errors:      result.Errors,
 	}
 	l.row.fail(result.Errors, result.FirstError)
@@ -172,8 +206,14 @@ func (l *lane) close() {
 	if l.client != nil {
 		l.client.Close()
 	}
+	if l.greedy != nil {
+		l.greedy.Close()
+	}
 	if l.peer.process != nil {
 		l.peer.process.Close()
+	}
+	if l.peer.listener != nil {
+		l.peer.listener.close()
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -36,7 +37,8 @@ type origin struct {
 	requests    atomic.Int64
 	connections atomic.Int64
 
-	date string // of the start; an origin's clock is not what is measured
+	after time.Duration // from a request to its answer
+	date  string        // of the start; an origin's clock is not what is measured
 
 	mu struct {
 		sync.RWMutex
@@ -137,6 +139,9 @@ func (o *origin) converse(conn net.Conn) {
 			answers, last = append(answers, refusal(http.StatusRequestHeaderFieldsTooLarge)), true
 		}
 
+		if o.after > 0 && len(answers) > 0 {
+			time.Sleep(o.after)
+		}
 		switch len(answers) {
 		case 0:
 		case 1:
@@ -238,12 +243,18 @@ func bytesPath(n int) string { return "/bytes/" + strconv.Itoa(n) }
 
 // originMain is the origin's process. It serves on an inherited listener and
 // answers each line on its standard input with its figures.
-func originMain(stdin io.Reader, stdout io.Writer) error {
+func originMain(args []string, stdin io.Reader, stdout io.Writer) error {
+	flags := flag.NewFlagSet("origin", flag.ContinueOnError)
+	after := flags.Duration("after", 0, "time from a request to its answer")
+	if err := flags.Parse(args); err != nil {
+		return usageError{err}
+	}
 	l, err := child.InheritedListener(0)
 	if err != nil {
 		return err
 	}
 	o := newOrigin()
+	o.after = *after
 	failed := make(chan error, 1)
 	go func() { failed <- o.serve(l) }()
 	asked := make(chan error, 1)

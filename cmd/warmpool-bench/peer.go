@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
 	"github.com/warmpool-dev/warmpool/cmd/internal/program"
@@ -31,10 +32,14 @@ type peer struct {
 	process  *child.Process // nil: there is none
 	fronts   map[Front]string
 	profiler bool // it takes ProfileOrders
+
+	tokens   map[string]string // of callers, by name, where it tells them apart
+	listener *listener         // takes its telemetry; nil: it has none
 }
 
-// startOrigin starts an origin and says where it listens.
-func (b *bench) startOrigin(ctx context.Context) (*child.Process, string, error) {
+// startOrigin starts an origin that answers after so long, and says where it
+// listens.
+func (b *bench) startOrigin(ctx context.Context, after time.Duration) (*child.Process, string, error) {
 	l, address, err := bind(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, "", err
@@ -42,7 +47,7 @@ func (b *bench) startOrigin(ctx context.Context) (*child.Process, string, error)
 	// One thread: the cheapest there is on loopback, and it leaves the machine to
 	// what is measured.
 	p, err := child.Start(ctx, child.Command{
-		Name: "origin", Path: b.self, Args: []string{"origin"},
+		Name: "origin", Path: b.self, Args: []string{"origin", "-after", after.String()},
 		Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{l}, Told: true,
 	})
 	return p, address, err
@@ -127,7 +132,7 @@ func (b *bench) startHAProxy(ctx context.Context, dir, origin string) (peer, err
 // as requests in flight.
 const warmpoolConfig = `listen: ["unix://%s"]
 control: ["off"]
-admin: "off"
+admin: "%s"
 log: {level: warn, format: text}
 drain: {grace: 1s}
 upstreams:
@@ -136,24 +141,37 @@ upstreams:
     connections: {max: %d}
     queue: {max_wait: 30s}
     pipelining: {depth: %d}
-`
+%s`
 
-func (b *bench) startWarmpool(ctx context.Context, dir string, s Scenario, origin string) (peer, error) {
+func (b *bench) startWarmpool(ctx context.Context, dir string, s Scenario, origin string) (p peer, err error) {
 	socket, config := filepath.Join(dir, "front"), filepath.Join(dir, "warmpool.yaml")
-	text := fmt.Appendf(nil, warmpoolConfig, socket, upstreamName, origin, connectionsFor(s), max(s.Depth, 1))
-	if err := os.WriteFile(config, text, 0o600); err != nil {
-		return peer{}, err
+	p.fronts = map[Front]string{Unix: "unix:" + socket}
+	admin, limits := "off", ""
+	if s.Limited {
+		if p.tokens, limits, err = limitCallers(dir); err != nil {
+			return p, err
+		}
 	}
 	c := child.Command{Name: "warmpool", Path: b.warmpool, Args: []string{"serve", "-c", config}}
 	if s.Other {
 		c.Name, c.Path = "other warmpool", b.other
 	}
-	profiled := b.profiles != "" && s.InFlight > 1 && !s.Other
-	if profiled {
-		c = child.Command{Name: "sidecar", Path: b.self, Args: []string{"sidecar", "-c", config}, Told: true}
+	if s.Telemetry != NoTelemetry {
+		if p.listener, err = b.startListener(ctx, s.Telemetry); err != nil {
+			return p, err
+		}
+		admin, c.Env = p.listener.admin, p.listener.env
 	}
-	p, err := child.Start(ctx, c)
-	return peer{process: p, fronts: map[Front]string{Unix: "unix:" + socket}, profiler: profiled}, err
+	text := fmt.Appendf(nil, warmpoolConfig, socket, admin, upstreamName, origin, connectionsFor(s), max(s.Depth, 1), limits)
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		return p, err
+	}
+	p.profiler = b.profiles != "" && s.InFlight > 1 && !s.Other
+	if p.profiler {
+		c.Name, c.Path, c.Args, c.Told = "sidecar", b.self, []string{"sidecar", "-c", config}, true
+	}
+	p.process, err = child.Start(ctx, c)
+	return p, err
 }
 
 // connectionsFor is the most connections that an upstream may have: with
@@ -167,16 +185,19 @@ func connectionsFor(s Scenario) int {
 	return max(s.InFlight, byDefault)
 }
 
-// startClient starts the client of a scenario, which asks at a front.
-func (b *bench) startClient(ctx context.Context, s Scenario, front string) (*child.Process, error) {
+// startClient starts a client of a scenario, which asks at a front. The sidecar
+// knows it by the token, if there is one.
+func (b *bench) startClient(ctx context.Context, s Scenario, front, token string) (*child.Process, error) {
 	bytes := []string{"-body", strconv.Itoa(s.Body)}
 	if s.Upload {
 		bytes[0] = "-upload"
 	}
 	return child.Start(ctx, child.Command{
 		Name: "client of " + s.Name, Path: b.self, Told: true,
-		Env:  []string{"GOMAXPROCS=" + strconv.Itoa(b.clientProcs)},
-		Args: append([]string{"client", "-kind", string(s.Client), "-front", front, "-in-flight", strconv.Itoa(s.InFlight)}, bytes...),
+		Env: []string{"GOMAXPROCS=" + strconv.Itoa(b.clientProcs)},
+		Args: append([]string{
+			"client", "-kind", string(s.Client), "-front", front, "-in-flight", strconv.Itoa(s.InFlight), "-token", token,
+		}, bytes...),
 	})
 }
 

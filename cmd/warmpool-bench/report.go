@@ -16,8 +16,10 @@ type Report struct {
 // GroupReport is what a group's rows showed.
 type GroupReport struct {
 	Load
-	Rounds int   `json:"rounds"`
-	Rows   []Row `json:"rows"`
+	About  About  `json:"about,omitempty"`
+	Base   string `json:"baseline"` // name of the row that ratios are taken to
+	Rounds int    `json:"rounds"`
+	Rows   []Row  `json:"rows"`
 }
 
 // Row is what a scenario showed.
@@ -26,20 +28,21 @@ type Row struct {
 	Missing string        `json:"missing,omitempty"` // why it was not measured
 	Rounds  []Measurement `json:"rounds,omitempty"`
 	Median  Measurement   `json:"median"` // of each figure by itself
-	Ratios  Ratios        `json:"ratios_to_haproxy"`
+	Ratios  Ratios        `json:"ratios"`
 
 	Errors     int64  `json:"errors"` // wrong answers, those of the warm-up included
 	FirstError string `json:"first_error,omitempty"`
 }
 
-// Ratios compare a row with net/http through HAProxy over a Unix socket. One
-// that cannot be told is absent: without HAProxy, and of an intermediary where
-// there is none.
+// Ratios compare a row with its group's baseline, among peers net/http through
+// HAProxy over a Unix socket. One that cannot be told is absent: without HAProxy,
+// and of an intermediary where there is none.
 type Ratios struct {
 	PeerCPU    Ratio `json:"peer_cpu,omitzero"`   // intermediary's CPU
 	TotalCPU   Ratio `json:"total_cpu,omitzero"`  // intermediary's and client's CPU
 	Throughput Ratio `json:"throughput,omitzero"` // requests per second
 	AddedP50   Ratio `json:"added_p50,omitzero"`  // median latency beyond that of asking the origin directly; one in flight only
+	P99        Ratio `json:"p99,omitzero"`        // of callers only
 }
 
 // Ratio is the median of the rounds' ratios, with the smallest and the largest.
@@ -52,15 +55,19 @@ type Ratio struct {
 // IsZero reports whether there is no ratio.
 func (r Ratio) IsZero() bool { return r == Ratio{} }
 
-// figures are the fields of a Measurement whose medians are reported.
-var figures = []struct {
+// figure is a field of a Measurement.
+type figure struct {
 	name      string // column
 	unit      string
 	digits    int  // after the point
 	ofPeer    bool // no figure where there is no intermediary
 	mayBeZero bool
+	about     About // shown of these groups only; Peers: of all
 	of        func(*Measurement) *float64
-}{
+}
+
+// figures are the fields of a Measurement whose medians are reported.
+var figures = []figure{
 	{name: "CPU", unit: "µs/request", digits: 1, ofPeer: true, of: func(m *Measurement) *float64 { return &m.PeerCPU }},
 	{name: "client CPU", unit: "µs/request", digits: 1, of: func(m *Measurement) *float64 { return &m.ClientCPU }},
 	{name: "origin CPU", unit: "µs/request", digits: 1, of: func(m *Measurement) *float64 { return &m.OriginCPU }},
@@ -69,6 +76,7 @@ var figures = []struct {
 	{name: "p99", unit: "µs", of: func(m *Measurement) *float64 { return &m.P99 }},
 	{name: "memory", unit: "MiB RSS", digits: 1, ofPeer: true, of: func(m *Measurement) *float64 { return &m.PeerMemory }},
 	{name: "dialled", unit: "per round", mayBeZero: true, of: func(m *Measurement) *float64 { return &m.Connections }},
+	{name: "greedy one's", unit: "requests/s", mayBeZero: true, about: Callers, of: func(m *Measurement) *float64 { return &m.Greedy }},
 }
 
 // fail counts wrong answers.
@@ -84,7 +92,7 @@ func (g *GroupReport) conclude() {
 	for i := range g.Rows {
 		g.Rows[i].Median = medians(g.Rows[i].Rounds)
 	}
-	base := g.find(Scenario.baseline)
+	base := g.find(func(s Scenario) bool { return s.Name == g.Base })
 	if base == nil {
 		return
 	}
@@ -92,6 +100,10 @@ func (g *GroupReport) conclude() {
 	for i := range g.Rows {
 		row := &g.Rows[i]
 		ratio := func(of func(round int, m Measurement) float64) Ratio { return ratioOf(row.Rounds, base.Rounds, of) }
+		if g.About == Callers {
+			row.Ratios.P99 = ratio(func(_ int, m Measurement) float64 { return m.P99 })
+			continue
+		}
 		row.Ratios.TotalCPU = ratio(func(_ int, m Measurement) float64 { return m.PeerCPU + m.ClientCPU })
 		row.Ratios.Throughput = ratio(func(_ int, m Measurement) float64 { return m.Throughput })
 		if row.Peer == Direct {
@@ -168,7 +180,11 @@ func median(values []float64) float64 {
 }
 
 func (l Load) String() string {
-	return fmt.Sprintf("%d in flight, %s", l.InFlight, l.bodies())
+	text := fmt.Sprintf("%d in flight, %s", l.InFlight, l.bodies())
+	if l.After > 0 {
+		text += " after " + l.After.String()
+	}
+	return text
 }
 
 // bodies says how large they are, and which way they go.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"regexp"
+	"time"
 )
 
 // Peer is what stands between the client and the origin.
@@ -37,6 +38,10 @@ type Scenario struct {
 	Upload   bool       `json:"upload,omitempty"`           // the body is the request's instead
 	Depth    int        `json:"pipelining_depth,omitempty"` // requests on a connection to the origin at once; 0: one
 	Other    bool       `json:"other,omitempty"`            // it is the binary of -other
+
+	Limited   bool      `json:"limited,omitempty"`          // the sidecar tells callers apart, and each may have callerLimit in flight
+	Greedy    int       `json:"greedy_in_flight,omitempty"` // of another caller, who asks all the while
+	Telemetry Telemetry `json:"telemetry,omitempty"`
 }
 
 // ID names the scenario among all of a run.
@@ -48,28 +53,40 @@ func (s Scenario) ID() string {
 	return fmt.Sprintf("%s/in-flight=%d/%s=%d", s.Name, s.InFlight, way, s.Body)
 }
 
-// baseline reports whether ratios are taken to this scenario.
-func (s Scenario) baseline() bool { return s.Peer == HAProxy && s.Front == Unix }
-
 // Load is what rows must have in common to be compared.
 type Load struct {
 	InFlight int  `json:"in_flight"`
 	Body     int  `json:"body_bytes"`       // of each answer
 	Upload   bool `json:"upload,omitempty"` // the body is the request's instead
 	Requests int  `json:"requests"`         // of each row in each round
+	// After is the time from a request to its answer, at the origin. 0: as little as may be.
+	After time.Duration `json:"after_ns,omitempty"`
 }
 
 // Group is the scenarios under one load. They take turns in each round.
 type Group struct {
 	Load
-	Scenarios []Scenario
+	About       About
+	Base        string // name of the scenario that the others are compared with
+	LeastRounds int
+	Scenarios   []Scenario
 }
+
+// About is what a group compares.
+type About string
+
+// What groups compare.
+const (
+	Peers   About = ""          // warmpool with others
+	Callers About = "greedy"    // what a modest caller sees, alone and beside a greedy one
+	Telling About = "telemetry" // what it costs that the sidecar tells of itself
+)
 
 // ways are the rows of each group for requests. What a new way of asking needs is
 // a line here and, for a new client, one in clientKinds.
 var ways = []Scenario{
 	{Name: "net/http direct", Peer: Direct, Client: NetHTTP, Front: TCP},
-	{Name: "net/http via HAProxy", Peer: HAProxy, Client: NetHTTP, Front: Unix},
+	{Name: rowHAProxy, Peer: HAProxy, Client: NetHTTP, Front: Unix},
 	{Name: "net/http via HAProxy over TCP", Peer: HAProxy, Client: NetHTTP, Front: TCP},
 	{Name: "net/http via ReverseProxy", Peer: ReverseProxy, Client: NetHTTP, Front: Unix},
 	{Name: rowSend, Peer: Warmpool, Client: Send, Front: Unix},
@@ -79,12 +96,13 @@ var ways = []Scenario{
 
 // bulkWays are the rows of each group for long bodies.
 var bulkWays = []Scenario{
-	{Name: "net/http via HAProxy", Peer: HAProxy, Client: NetHTTP, Front: Unix},
+	{Name: rowHAProxy, Peer: HAProxy, Client: NetHTTP, Front: Unix},
 	{Name: rowStream, Peer: Warmpool, Client: Stream, Front: Unix},
 }
 
-// The rows that targets are set for.
+// The rows that targets are set for, and the one that others are compared with.
 const (
+	rowHAProxy   = "net/http via HAProxy"
 	rowSend      = "warmpool Send"
 	rowSession   = "warmpool Session"
 	rowPipelined = "warmpool Session, pipelined"
@@ -127,18 +145,28 @@ func (l Load) quickly() Load {
 	return l
 }
 
+// everything is all groups that there are.
+func everything() []Group {
+	var groups []Group
+	for _, l := range loads {
+		groups = append(groups, Group{Load: l, Base: rowHAProxy, Scenarios: l.ways()})
+	}
+	return append(append(groups, callerGroups()...), telemetryGroups()...)
+}
+
 // suite is every scenario whose ID matches, in groups; with other, those of
 // warmpool a second time, by the other binary. Groups without a match are left
 // out.
 func suite(match *regexp.Regexp, quick, other bool) []Group {
 	var groups []Group
-	for _, l := range loads {
+	for _, g := range everything() {
 		if quick {
-			l = l.quickly()
+			g.Load, g.LeastRounds = g.quickly(), 0
 		}
-		g := Group{Load: l}
-		for _, s := range l.ways() {
-			s.InFlight, s.Body, s.Upload = l.InFlight, l.Body, l.Upload
+		scenarios := g.Scenarios
+		g.Scenarios = nil
+		for _, s := range scenarios {
+			s.InFlight, s.Body, s.Upload = g.InFlight, g.Body, g.Upload
 			if !match.MatchString(s.ID()) {
 				continue
 			}

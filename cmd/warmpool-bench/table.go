@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -37,10 +38,11 @@ func (r *Report) print(w io.Writer) error {
 func (g *GroupReport) print(b *strings.Builder) {
 	fmt.Fprintf(b, "\n%s: %d rounds of %d requests\n", g.Load, g.Rounds, g.Requests)
 
-	b.WriteString("\n  ratio to net/http via HAProxy: median of the rounds (smallest..largest)\n")
-	ratios := table.Table{{"", "CPU", "CPU with client", "requests/s"}}
-	if g.InFlight == 1 {
-		ratios[0] = append(ratios[0], "added p50")
+	fmt.Fprintf(b, "\n  ratio to %s: median of the rounds (smallest..largest)\n", g.Base)
+	columns := g.columns()
+	ratios := table.Table{{""}}
+	for _, c := range columns {
+		ratios[0] = append(ratios[0], c.name)
 	}
 	for _, row := range g.Rows {
 		line := []string{row.Name}
@@ -48,9 +50,8 @@ func (g *GroupReport) print(b *strings.Builder) {
 			ratios = append(ratios, append(line, row.Missing))
 			continue
 		}
-		line = append(line, row.Ratios.PeerCPU.String(), row.Ratios.TotalCPU.String(), row.Ratios.Throughput.String())
-		if g.InFlight == 1 {
-			line = append(line, row.Ratios.AddedP50.String())
+		for _, c := range columns {
+			line = append(line, c.of(&row.Ratios).String())
 		}
 		ratios = append(ratios, line)
 	}
@@ -58,7 +59,8 @@ func (g *GroupReport) print(b *strings.Builder) {
 
 	b.WriteString("\n  median of the rounds\n")
 	absolute := table.Table{{""}, {""}}
-	for _, f := range figures {
+	shown := slices.DeleteFunc(slices.Clone(figures), func(f figure) bool { return f.about != Peers && f.about != g.About })
+	for _, f := range shown {
 		absolute[0] = append(absolute[0], f.name)
 		absolute[1] = append(absolute[1], f.unit)
 	}
@@ -68,7 +70,7 @@ func (g *GroupReport) print(b *strings.Builder) {
 			absolute = append(absolute, append(line, "not installed"))
 			continue
 		}
-		for _, f := range figures {
+		for _, f := range shown {
 			cell := strconv.FormatFloat(*f.of(&row.Median), 'f', f.digits, 64)
 			if f.ofPeer && row.Peer == Direct {
 				cell = none
@@ -78,6 +80,24 @@ func (g *GroupReport) print(b *strings.Builder) {
 		absolute = append(absolute, line)
 	}
 	absolute.Print(b)
+}
+
+// column is a ratio as a table shows it.
+type column struct {
+	name string
+	of   func(*Ratios) Ratio
+}
+
+// columns are the ratios that say something of the group.
+func (g *GroupReport) columns() []column {
+	if g.About == Callers {
+		return []column{{"p99", latestPercent}}
+	}
+	columns := []column{{"CPU", peerCPU}, {"CPU with client", totalCPU}, {"requests/s", throughput}}
+	if g.InFlight == 1 {
+		columns = append(columns, column{"added p50", addedP50})
+	}
+	return columns
 }
 
 // String is the ratio as it stands in a table.

@@ -7,7 +7,7 @@ import (
 	"github.com/warmpool-dev/warmpool/cmd/internal/table"
 )
 
-// goal is what a ratio of a row to net/http via HAProxy should be.
+// goal is what a ratio of a row to its group's baseline should be.
 type goal struct {
 	row     string
 	load    Load   // Requests does not matter
@@ -22,9 +22,11 @@ func totalCPU(r *Ratios) Ratio   { return r.TotalCPU }
 func throughput(r *Ratios) Ratio { return r.Throughput }
 func addedP50(r *Ratios) Ratio   { return r.AddedP50 }
 
+func latestPercent(r *Ratios) Ratio { return r.P99 }
+
 // goals are what is to be reached. They are printed beside what was, and fail
 // nothing: a run on a machine that does other things proves nothing.
-var goals = []goal{
+var goals = append([]goal{
 	{rowSession, Load{InFlight: 64, Body: 128}, "CPU", peerCPU, 0.6, false},
 	{rowSession, Load{InFlight: 64, Body: 128}, "CPU with client", totalCPU, 0.45, false},
 	{rowSession, Load{InFlight: 64, Body: 128}, "requests/s", throughput, 1.8, true},
@@ -41,6 +43,23 @@ var goals = []goal{
 	{rowStream, Load{InFlight: 4, Body: 1 << 20, Upload: true}, "CPU", peerCPU, 1.5, false},
 	{rowStream, Load{InFlight: 4, Body: 32 << 20, Upload: true}, "CPU", peerCPU, 1.5, false},
 	{rowStream, Load{InFlight: 1, Body: 1 << 30, Upload: true}, "CPU", peerCPU, 1.5, false},
+}, goalsWithin()...)
+
+// goalsWithin are those of groups that compare warmpool with itself.
+func goalsWithin() []goal {
+	var goals []goal
+	for _, g := range callerGroups() {
+		if g.After == 0 { // what callers share there is the machine, with the greedy client itself
+			continue
+		}
+		goals = append(goals, goal{g.Scenarios[1].Name, g.Load, "p99", latestPercent, 2, false})
+	}
+	for _, g := range telemetryGroups() {
+		for _, s := range g.Scenarios[1:] {
+			goals = append(goals, goal{s.Name, g.Load, "CPU", peerCPU, 1.05, false})
+		}
+	}
+	return goals
 }
 
 // Goal is a target and what was reached of it.
@@ -49,7 +68,7 @@ type Goal struct {
 	InFlight int     `json:"in_flight"`
 	Body     int     `json:"body_bytes"`
 	Upload   bool    `json:"upload,omitempty"`
-	Ratio    string  `json:"ratio_to_haproxy"`
+	Ratio    string  `json:"ratio"` // to the baseline of its group
 	Limit    float64 `json:"limit"`
 	AtLeast  bool    `json:"at_least"` // else at most
 	Reached  Ratio   `json:"reached"`
@@ -76,10 +95,16 @@ func (r *Report) goals() []Goal {
 	return reached
 }
 
+// like reports whether two loads differ in nothing but the number of requests.
+func (l Load) like(other Load) bool {
+	other.Requests = l.Requests
+	return l == other
+}
+
 func (r *Report) ratio(g goal) Ratio {
 	for i := range r.Groups {
 		group := &r.Groups[i]
-		if l := group.Load; l.InFlight != g.load.InFlight || l.Body != g.load.Body || l.Upload != g.load.Upload {
+		if !group.like(g.load) {
 			continue
 		}
 		if row := group.find(func(s Scenario) bool { return s.Name == g.row }); row != nil {
@@ -93,7 +118,7 @@ func printGoals(b *strings.Builder, goals []Goal) {
 	if len(goals) == 0 {
 		return
 	}
-	b.WriteString("\nTargets, as ratios to net/http via HAProxy\n")
+	b.WriteString("\nTargets, as ratios to the first or, among peers, to " + rowHAProxy + "\n")
 	t := table.Table{{"", "in flight", "", "ratio", "target", "reached", ""}}
 	for _, g := range goals {
 		bound, verdict := "<=", "missed"

@@ -93,4 +93,6 @@ func (l *ledger) of(id string) (came, whole int) {
 }
 
 // ledgerAnswer is the body of the answer to a request.
-func ledgerAnswer(method, id string, length int) string { return fmt.Sprintf("%s %s %d", method, id, length) }
+func ledgerAnswer(method, id string, length int) string {
+	return fmt.Sprintf("%s %s %d", method, id, length)
+}
