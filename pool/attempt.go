@@ -46,11 +46,15 @@ func (x *Exchange) attemptEnded() {
 	if told == nil && x.tracer == nil || x.upkeep {
 		return
 	}
+	over := x.over
+	if over == 0 {
+		over = x.upstream.pool.now()
+	}
 	o := &x.conn.slot.target.origin
 	end := AttemptEnd{
 		Upstream: x.upstream.name, Host: o.host, Port: o.port, Endpoint: x.conn.endpoint(),
 		Method: x.head.Method, Number: x.attempts, Status: x.status, Failure: x.fault,
-		Duration: x.upstream.pool.now() - x.begun, Waited: x.begun - x.asked,
+		Duration: over - x.begun, Waited: x.begun - x.asked,
 	}
 	if told != nil {
 		told(end)

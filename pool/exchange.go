@@ -64,11 +64,12 @@ type Exchange struct {
 	spoilt      int  // new connections it was given that were over before it could be sent
 
 	// Owned by the connection's reader.
-	read       int64 // bytes of the response's body
-	kept       bool  // the response came while the request's body was withheld, which it stays
-	status     int   // of the response; 0: no final head has been read
-	unexpected bool  // the response is 417 to a request that waited for 100
-	told       bool  // the sink has had some of the response
+	read       int64   // bytes of the response's body
+	kept       bool    // the response came while the request's body was withheld, which it stays
+	over       instant // when the response was complete; 0: it is not
+	status     int     // of the response; 0: no final head has been read
+	unexpected bool    // the response is 417 to a request that waited for 100
+	told       bool    // the sink has had some of the response
 	trailers   []h1.Field
 	hint       h1.KeepAlive // what the response says of the connection's time
 
@@ -159,7 +160,7 @@ func (x *Exchange) begin(c *conn, now instant) {
 		x.head.SetHost(host)
 	}
 	x.attempts++
-	x.begun, x.status = now, 0
+	x.begun, x.over, x.status = now, 0, 0
 	if x.wantReceipt {
 		x.account(c, now)
 	}

@@ -292,7 +292,7 @@ func (c *conn) end(x *Exchange) bool {
 		verdict = CloseExtraBytes
 	}
 	x.verdict = verdict
-	x.answered = true
+	x.answered, x.over = true, now
 	if in.r == in.w {
 		c.notice.arrivals.settle()
 	}
