@@ -133,16 +133,16 @@ func TestTheWarmFloorStandsAtEveryMomentOfAnIdleHour(t *testing.T) {
 		handshake int // in the hour, for each connection of the floor, at most
 		together  int // connections made within 100 ms, at most
 	}{
-		{"that never closes", tired(always(24*time.Hour), closes), nil, atOnce, 80, 4},
-		{"that closes after 60 s", tired(always(time.Minute), closes), nil, atOnce, 80, 4},
+		{"that never closes", tired(always(24*time.Hour), closes), nil, atOnce, 80, 8},
+		{"that closes after 60 s", tired(always(time.Minute), closes), nil, atOnce, 80, 8},
 		// Three closes, which is three rounds where all that were dialed together are closed together.
-		{"that closes after 5 s", tired(always(5*time.Second), closes), nil, learned, 1000, 8},
+		{"that closes after 5 s", tired(always(5*time.Second), closes), nil, learned, 1000, 16},
 		// Those that are of the age which the third close tells go together.
-		{"that closes after 60 s, before max_idle_time does", tired(always(time.Minute), closes), func(p *pool.Policy) { p.MaxIdleTime = 0 }, learned, 90, 16},
-		{"that says 408 after 10 s", tired(always(10*time.Second), refuses408), nil, learned, 500, 8},
+		{"that closes after 60 s, before max_idle_time does", tired(always(time.Minute), closes), func(p *pool.Policy) { p.MaxIdleTime = 0 }, learned, 90, 24},
+		{"that says 408 after 10 s", tired(always(10*time.Second), refuses408), nil, learned, 500, 16},
 		// What has no rule must be seen more often: forty closes tell the shortest time.
 		// When it proves shorter than was thought, those that are older go together.
-		{"that closes after 5 to 40 s, at random", tired(between(5*time.Second, 40*time.Second), closes), nil, func(s pool.Stats) bool { return s.Closed[pool.ClosePeerClosedIdle] >= 40 }, 2500, 18},
+		{"that closes after 5 to 40 s, at random", tired(between(5*time.Second, 40*time.Second), closes), nil, func(s pool.Stats) bool { return s.Closed[pool.ClosePeerClosedIdle] >= 40 }, 2500, 32},
 	} {
 		for _, floor := range []int{1, 4, 16} {
 			t.Run(fmt.Sprintf("%s, floor %d", server.name, floor), func(t *testing.T) {
