@@ -26,9 +26,10 @@ type rude struct {
 	*http2.Framer
 }
 
-func rudeTo(t *testing.T, h *house) *rude {
+// rudeTo connects to a Unix socket.
+func rudeTo(t *testing.T, address string) *rude {
 	t.Helper()
-	conn, err := net.Dial("unix", strings.TrimPrefix(h.Addrs().Data[0], "unix://"))
+	conn, err := net.Dial("unix", strings.TrimPrefix(address, "unix://"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,14 +44,18 @@ func rudeTo(t *testing.T, h *house) *rude {
 	return r
 }
 
-// call opens a stream for a method and sends messages on it, in frames of their own.
+// call opens a stream for a method, of HttpService unless it has a service before
+// it, and sends messages on it, in frames of their own.
 func (r *rude) call(id uint32, method string, messages ...proto.Message) error {
+	if !strings.Contains(method, "/") {
+		method = warmpoolv1.HttpService_ServiceDesc.ServiceName + "/" + method
+	}
 	var block bytes.Buffer
 	e := hpack.NewEncoder(&block)
 	for _, f := range [][2]string{
 		{":method", "POST"},
 		{":scheme", "http"},
-		{":path", "/warmpool.v1.HttpService/" + method},
+		{":path", "/" + method},
 		{":authority", "localhost"},
 		{"content-type", "application/grpc"},
 		{"te", "trailers"},
@@ -165,7 +170,7 @@ func TestARudeClientHurtsNobodyElse(t *testing.T) {
 			h := start(t, upstream)
 			client := h.client(t)
 			send(t, client, request)
-			r := rudeTo(t, h)
+			r := rudeTo(t, h.Addrs().Data[0])
 			c.acts(t, r)
 			for range 20 {
 				if got := send(t, client, request); len(got.GetBody()) != len(large) {
@@ -176,6 +181,85 @@ func TestARudeClientHurtsNobodyElse(t *testing.T) {
 			for range 20 {
 				send(t, client, request)
 			}
+		})
+	}
+}
+
+// The control plane is as patient with those who are rude, who hurt neither who
+// operates nor who sends, and do not hold the end up.
+func TestARudeOperatorHurtsNobodyElse(t *testing.T) {
+	const service = "warmpool.v1.PoolService/"
+	upstream := web(t, func(http.ResponseWriter, *http.Request) {})
+	upstream.Connections = &warmpoolv1.Connections{MaxRequests: new(uint64(1))} // so that each request opens a connection and closes it
+	upstream.Queue = &warmpoolv1.Queue{MaxWait: durationpb.New(4 * patience)}
+	request := &warmpoolv1.HttpRequest{Upstream: "web"}
+	for _, c := range []struct {
+		name string
+		acts func(t *testing.T, r *rude)
+	}{
+		{"watches all and reads nothing", func(t *testing.T, r *rude) {
+			for id := uint32(1); id < 100; id += 4 {
+				if err := r.call(id, service+"WatchEvents", &warmpoolv1.WatchEventsRequest{}); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.call(id+2, service+"WatchStats", &warmpoolv1.WatchStatsRequest{Interval: durationpb.New(100 * time.Millisecond)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		{"asks a thousand times and reads nothing", func(t *testing.T, r *rude) {
+			for id := uint32(1); id < 2000; id += 2 {
+				if err := r.call(id, service+"GetStats", &warmpoolv1.GetStatsRequest{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		{"opens streams and says nothing on them", func(t *testing.T, r *rude) {
+			for id := uint32(1); id < 2000; id += 2 {
+				if err := r.call(id, service+"ListConnections"); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}},
+		{"sends what is no frame", func(t *testing.T, r *rude) {
+			garbage := make([]byte, 64<<10)
+			random := rand.NewChaCha8([32]byte{})
+			_, _ = random.Read(garbage)
+			_, _ = r.Conn.Write(garbage) // it may be closed in the middle
+			r.awaitClose(t)
+		}},
+		{"pings ten thousand times", func(t *testing.T, r *rude) {
+			for range 10_000 {
+				if r.WritePing(false, [8]byte{}) != nil {
+					break
+				}
+			}
+			r.awaitClose(t)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := start(t, upstream)
+			client, operator := h.client(t), h.control(t)
+			watch := must[warmpoolv1.PoolService_WatchEventsClient](t)(operator.WatchEvents(within(t), &warmpoolv1.WatchEventsRequest{}))
+			if _, err := watch.Header(); err != nil {
+				t.Fatal(err)
+			}
+			c.acts(t, rudeTo(t, h.Addrs().Control[0])) // whose connection stays until the test's end
+			last := uint64(0)
+			for range 20 {
+				for range 100 { // more events than the rude one is kept, and than there is room for on the way to it
+					send(t, client, request)
+				}
+				must[*warmpoolv1.GetStatsResponse](t)(operator.GetStats(within(t), &warmpoolv1.GetStatsRequest{}))
+				m := must[*warmpoolv1.WatchEventsResponse](t)(watch.Recv())
+				first, now := m.GetEvents()[0].GetSequence(), m.GetEvents()[len(m.GetEvents())-1].GetSequence()
+				if first != last+m.GetDropped()+1 && last > 0 {
+					t.Errorf("events from %d to %d after %d, with %d left out", first, now, last, m.GetDropped())
+				}
+				last = now
+			}
+			h.stop()
+			h.wait(t)
 		})
 	}
 }
