@@ -49,11 +49,16 @@ func fetchSmallest(ctx context.Context, v *viaSidecar, s Slot) error {
 	return err
 }
 
-// fetchAll fetches the objects on the connection that has done so once before:
-// the origin's window is then wide enough for all of them.
+// fetchAll fetches the objects, twice, so that the origin's window is then wide
+// enough for all of them: after once it has as many segments as they have, more or
+// less, and TLS needs a few more.
 func fetchAll(ctx context.Context, v *viaSidecar, s Slot) error {
-	_, err := v.askTogether(ctx, s, request{size: objectSize}, objects)
-	return err
+	for range 2 {
+		if _, err := v.askTogether(ctx, s, request{size: objectSize}, objects); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // objects fetches them each way, everything through warmpool. The ways that take
