@@ -141,7 +141,7 @@ pgo: ## Profile the sidecar under load and write the profile that builds of it u
 LABFLAGS ?= -json .ci/out/lab.json -chart .ci/out/lab.svg
 
 .PHONY: lab
-lab: ## Measure on a link of 50 ms: new connections, net/http, HAProxy, nginx, warmpool (14 minutes; root, Linux)
+lab: ## Measure on a link of 50 ms: new connections, net/http, HAProxy, nginx, warmpool (12 minutes; root, Linux)
 	@mkdir -p .ci/out
 	go build -o bin/ ./cmd/warmpool ./cmd/warmpool-lab
 	@PATH=$$PATH:/usr/sbin:/sbin bin/warmpool-lab -warmpool bin/warmpool $(LABFLAGS)

@@ -94,7 +94,7 @@ var sections = []Section{New, LightRound, HeavyRound, ObjectRound, PostRound, Up
 
 const helpHead = `Measures what warm connections are worth on a link that delays every packet,
 between two network namespaces: new connections, net/http, HAProxy, nginx and
-warmpool, in round trips. A run takes about 14 minutes; leave the machine alone
+warmpool, in round trips. A run takes about 12 minutes; leave the machine alone
 meanwhile. It needs Linux, root and /dev/net/tun, and is skipped without.
 
     warmpool-lab [flags]
