@@ -129,13 +129,7 @@ func TestARudeClientHurtsNobodyElse(t *testing.T) {
 				}
 			}
 		}},
-		{"sends what is no frame", func(t *testing.T, r *rude) {
-			garbage := make([]byte, 64<<10)
-			random := rand.NewChaCha8([32]byte{})
-			_, _ = random.Read(garbage)
-			_, _ = r.Conn.Write(garbage) // it may be closed in the middle
-			r.awaitClose(t)
-		}},
+		{"sends what is no frame", sendNoFrame},
 		{"sends messages that are none", func(t *testing.T, r *rude) {
 			if err := r.call(1, "Send"); err != nil {
 				t.Fatal(err)
@@ -150,14 +144,7 @@ func TestARudeClientHurtsNobodyElse(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
-		{"pings ten thousand times", func(t *testing.T, r *rude) {
-			for range 10_000 {
-				if r.WritePing(false, [8]byte{}) != nil {
-					break
-				}
-			}
-			r.awaitClose(t)
-		}},
+		{"pings ten thousand times", pingMuch},
 		{"opens and resets streams", func(t *testing.T, r *rude) {
 			for id := uint32(1); id < 4000; id += 2 {
 				if r.call(id, "Send", &warmpoolv1.SendRequest{Request: request}) != nil || r.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
@@ -221,21 +208,8 @@ func TestARudeOperatorHurtsNobodyElse(t *testing.T) {
 				}
 			}
 		}},
-		{"sends what is no frame", func(t *testing.T, r *rude) {
-			garbage := make([]byte, 64<<10)
-			random := rand.NewChaCha8([32]byte{})
-			_, _ = random.Read(garbage)
-			_, _ = r.Conn.Write(garbage) // it may be closed in the middle
-			r.awaitClose(t)
-		}},
-		{"pings ten thousand times", func(t *testing.T, r *rude) {
-			for range 10_000 {
-				if r.WritePing(false, [8]byte{}) != nil {
-					break
-				}
-			}
-			r.awaitClose(t)
-		}},
+		{"sends what is no frame", sendNoFrame},
+		{"pings ten thousand times", pingMuch},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := start(t, upstream)
@@ -274,4 +248,21 @@ func TestAConnectionOnWhichNothingComesIsClosed(t *testing.T) {
 	}
 	defer conn.Close()
 	(&rude{Conn: conn}).awaitClose(t)
+}
+
+func sendNoFrame(t *testing.T, r *rude) {
+	garbage := make([]byte, 64<<10)
+	random := rand.NewChaCha8([32]byte{})
+	_, _ = random.Read(garbage)
+	_, _ = r.Conn.Write(garbage) // it may be closed in the middle
+	r.awaitClose(t)
+}
+
+func pingMuch(t *testing.T, r *rude) {
+	for range 10_000 {
+		if r.WritePing(false, [8]byte{}) != nil {
+			break
+		}
+	}
+	r.awaitClose(t)
 }

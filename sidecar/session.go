@@ -21,9 +21,9 @@ import (
 
 // session is one Session: a stream that carries many exchanges at once. Two
 // goroutines belong to it, however many exchanges there are: one receives and
-// begins them, one, the gRPC method's, sends. An exchange is ended by the goroutine that reads its
-// connection, which writes the reply behind those that wait to be sent; all that
-// wait leave in one message.
+// begins them, and one, the gRPC method's, sends. An exchange is ended by the
+// goroutine that reads its connection, which writes the reply behind those that
+// wait to be sent; all that wait leave in one message.
 type session struct {
 	service *httpService
 	stream  grpc.ServerStream
@@ -469,57 +469,4 @@ func encodeFailure(id uint64, f *warmpoolv1.Failure) []byte {
 		panic("sidecar: a failure cannot be encoded: " + err.Error()) // its texts are made valid UTF-8
 	}
 	return encoded
-}
-
-// sessions are those that are open, so that they can be told to drain, and ended.
-type sessions struct {
-	mu struct {
-		sync.Mutex
-		open     map[*session]struct{}
-		draining bool
-	}
-}
-
-func (s *sessions) add(se *session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.mu.draining {
-		return false
-	}
-	if s.mu.open == nil {
-		s.mu.open = make(map[*session]struct{})
-	}
-	s.mu.open[se] = struct{}{}
-	return true
-}
-
-func (s *sessions) remove(se *session) {
-	s.mu.Lock()
-	delete(s.mu.open, se)
-	s.mu.Unlock()
-}
-
-// count is how many are open.
-func (s *sessions) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.mu.open)
-}
-
-// close ends all of them, after drain.
-func (s *sessions) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for se := range s.mu.open {
-		se.close()
-	}
-}
-
-func (s *sessions) drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.mu.draining = true
-	for se := range s.mu.open {
-		se.drain()
-	}
 }

@@ -25,8 +25,8 @@
 //
 // Two kinds of groups compare warmpool with itself: what a modest caller sees
 // beside one with a thousand requests in flight ("greedy"), and what metrics and
-// traces cost ("telemetry"). By profile the latter is half of what a round's noise
-// is: take more -rounds for a judgement.
+// traces cost ("telemetry"). Their cost is about as large as the difference between
+// two rounds: judge it by many -rounds, or by a profile.
 //
 // Every answer's status and length is checked, and the origin must have served
 // each request. One wrong answer makes the run fail: exit code 1. Bad usage is

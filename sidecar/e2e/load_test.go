@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/status"
 
@@ -86,19 +87,26 @@ func (l *load) send(ctx context.Context, method string) bool {
 // await returns when n more requests have ended.
 func (l *load) await(t *testing.T, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), callLimit)
+	awaitEnded(t, &l.mu, &l.changed, n, callLimit, func() int { return len(l.outcomes) })
+}
+
+// awaitEnded waits until n more requests have ended than now. mu guards what ended
+// counts and changed, which is closed, and replaced, when one has.
+func awaitEnded(t *testing.T, mu *sync.Mutex, changed *chan struct{}, n int, limit time.Duration, ended func() int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for target := len(l.outcomes) + n; len(l.outcomes) < target; {
-		changed := l.changed
-		l.mu.Unlock()
+	mu.Lock()
+	defer mu.Unlock()
+	for target := ended() + n; ended() < target; {
+		next := *changed
+		mu.Unlock()
 		select {
-		case <-changed:
-			l.mu.Lock()
+		case <-next:
+			mu.Lock()
 		case <-ctx.Done():
-			l.mu.Lock()
-			t.Fatalf("%d of %d requests have ended: %v", len(l.outcomes), target, ctx.Err())
+			mu.Lock()
+			t.Fatalf("%d of %d requests have ended: %v", ended(), target, ctx.Err())
 		}
 	}
 }

@@ -248,21 +248,7 @@ func (l *mixture) call(ctx context.Context, w *way, pace time.Duration) {
 // await returns when n more requests have ended.
 func (l *mixture) await(t *testing.T, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*callLimit)
-	defer cancel()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for target := len(l.told) + n; len(l.told) < target; {
-		changed := l.changed
-		l.mu.Unlock()
-		select {
-		case <-changed:
-			l.mu.Lock()
-		case <-ctx.Done():
-			l.mu.Lock()
-			t.Fatalf("%d of %d requests have ended: %v", len(l.told), target, ctx.Err())
-		}
-	}
+	awaitEnded(t, &l.mu, &l.changed, n, 2*callLimit, func() int { return len(l.told) })
 }
 
 // judgement is what may become of requests.
