@@ -11,6 +11,9 @@ import (
 	"sync"
 
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/mem"
+
+	"github.com/warmpool-dev/warmpool/pool/nonblock"
 )
 
 // handshake makes a connection of an accepted one: it speaks TLS on TCP where
@@ -46,7 +49,7 @@ func (h *handshake) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 	var name string
 	conn := net.Conn(a)
 	if a.front == frontData {
-		conn = newFrontConn(a)
+		conn = nonblock.Conn[mem.BufferPool](a)
 	}
 	switch inner := a.Conn.(type) {
 	case *net.UnixConn:

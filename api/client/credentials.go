@@ -19,8 +19,10 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/credentials/local"
+	"google.golang.org/grpc/mem"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
+	"github.com/warmpool-dev/warmpool/pool/nonblock"
 )
 
 // Credentials are what a client shows to a sidecar, and how it knows the sidecar on
@@ -73,19 +75,20 @@ func (c *Credentials) dialOptions(target site) ([]grpc.DialOption, error) {
 	if err := c.check(target); err != nil {
 		return nil, err
 	}
-	var dial []grpc.DialOption
+	var over credentials.TransportCredentials
 	switch {
 	case c.tls():
 		if _, err := c.config(); err != nil {
 			return nil, err
 		}
-		dial = append(dial, grpc.WithTransportCredentials(&overTLS{*c}))
+		over = &overTLS{*c}
 	case c.TokenFile != "" && !c.DangerouslySendTokenInClear:
 		// They refuse to connect to what is not this machine: the target's text alone does not tell.
-		dial = append(dial, grpc.WithTransportCredentials(local.NewCredentials()))
+		over = local.NewCredentials()
 	default:
-		dial = append(dial, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		over = insecure.NewCredentials()
 	}
+	dial := []grpc.DialOption{grpc.WithTransportCredentials(unwatched{over})}
 	if c.TokenFile != "" {
 		t := &token{file: c.TokenFile}
 		if _, err := t.now(); err != nil {
@@ -159,6 +162,23 @@ func (c *Credentials) config() (*tls.Config, error) {
 	// Whatever authorities the other end lists: what it says of this certificate tells more than that none is shown.
 	config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	return config, nil
+}
+
+// unwatched keeps Go's scheduler from looking on at each system call of a connection
+// (package nonblock). In a program of one processor that looking on is a tenth of a
+// client's CPU time when many calls are in flight, and up to half of it with one.
+type unwatched struct {
+	credentials.TransportCredentials
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (u unwatched) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return u.TransportCredentials.ClientHandshake(ctx, authority, nonblock.Conn[mem.BufferPool](raw))
+}
+
+// Clone implements credentials.TransportCredentials.
+func (u unwatched) Clone() credentials.TransportCredentials {
+	return unwatched{u.TransportCredentials.Clone()}
 }
 
 // unread is the error of reading a file, without its name.

@@ -1,5 +1,5 @@
 // Package nonblock reads and writes sockets that do not block, without telling
-// Go's scheduler of the system calls. Linux only.
+// Go's scheduler of the system calls, on Linux.
 //
 // Told of a system call, the scheduler makes ready to take the processor away
 // from the goroutine that makes it, should it block. For a call that cannot
