@@ -14,7 +14,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/mem"
+
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/pool/nonblock"
 )
 
 // maxAnswer bounds the body that a path may ask for.
@@ -75,7 +78,7 @@ func (o *origin) serve(l net.Listener) error {
 		o.connections.Add(1)
 		go func() {
 			defer conn.Close()
-			o.converse(conn)
+			o.converse(nonblock.Conn[mem.BufferPool](conn))
 		}()
 	}
 }
@@ -91,6 +94,7 @@ func (o *origin) converse(conn net.Conn) {
 		answers net.Buffers // to what was read at once
 		closing bool        // the request read last is the connection's
 		bulk    []byte      // for long bodies
+		out     []byte      // answers that leave together
 	)
 	for {
 		if skip > maxRequestHead && filled == 0 {
@@ -142,20 +146,42 @@ func (o *origin) converse(conn net.Conn) {
 		if o.after > 0 && len(answers) > 0 {
 			time.Sleep(o.after)
 		}
-		switch len(answers) {
-		case 0:
-		case 1:
-			_, err = conn.Write(answers[0])
-		default:
-			together := answers
-			_, err = together.WriteTo(conn)
-		}
-		if last || err != nil {
+		if out, err = write(conn, out, answers); last || err != nil {
 			return
 		}
 		clear(answers)
 		answers = answers[:0]
 	}
+}
+
+// joined is up to which size answers are copied together.
+const joined = 64 << 10
+
+// write writes answers, as many of them at once as are short. It returns out, the
+// memory where they come together.
+func write(conn net.Conn, out []byte, answers net.Buffers) ([]byte, error) {
+	out = out[:0]
+	for i, a := range answers {
+		alone := len(out) == 0 && i == len(answers)-1
+		if !alone && len(out)+len(a) <= joined {
+			out = append(out, a...)
+			continue
+		}
+		for _, piece := range [][]byte{out, a} {
+			if len(piece) == 0 {
+				continue
+			}
+			if _, err := conn.Write(piece); err != nil {
+				return out, err
+			}
+		}
+		out = out[:0]
+	}
+	if len(out) == 0 {
+		return out, nil
+	}
+	_, err := conn.Write(out)
+	return out, err
 }
 
 // requestHead is what the origin wants to know of a request.
