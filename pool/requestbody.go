@@ -45,6 +45,9 @@ var (
 	ErrBodyEnded = errors.New("the exchange is over, the rest of the request's body is not wanted")
 	// ErrBodyLength: the body is not as long as its Content-Length says.
 	ErrBodyLength = errors.New("the request's body is not as long as its Content-Length says")
+	// ErrBodyTrailers: Content-Length declares the body's length, and only a chunked
+	// body has trailers behind it (RFC 9112, 7.1.2).
+	ErrBodyTrailers = errors.New("the request's trailers cannot be sent: only a chunked body has trailers behind it, and Content-Length declares this one's length; leave that field out")
 )
 
 // Write sends a piece of the body. It returns when the kernel has taken it, so
@@ -109,10 +112,15 @@ func (b *RequestBody) send(c *conn, piece []byte) error {
 	return c.writeRaw(b.exchange, piece)
 }
 
-// Close ends the body, with trailers where it is chunked.
+// Close ends the body, with trailers where it is chunked. A body of declared length
+// can have none: they are refused, though the upstream may have the whole body by
+// then, so that nobody believes that they have arrived.
 func (b *RequestBody) Close(trailers []h1.Field) error {
 	if err := h1.CheckTrailers(trailers); err != nil {
 		return err
+	}
+	if b.declared && len(trailers) > 0 {
+		return ErrBodyTrailers
 	}
 	if b.complete() {
 		return nil

@@ -290,6 +290,27 @@ func TestABodyThatIsNotAsLongAsItSaysIsCutOff(t *testing.T) {
 	}
 }
 
+func TestTrailersBehindADeclaredLengthAreRefused(t *testing.T) {
+	origin := h1test.Start(t, h1test.Plain)
+	u := upstreamAt(t, "http://"+origin.Addr())
+	var body pool.RequestBody
+	x, p, _ := begin(t, u, &pool.Request{
+		Method: "POST", Path: "/", Stream: &body, Fields: []h1.Field{{Name: "Content-Length", Value: "4"}},
+	})
+	if _, err := body.Write([]byte("some")); err != nil {
+		t.Fatal(err)
+	}
+	err := body.Close([]h1.Field{{Name: "X-Sum", Value: "42"}})
+	if !errors.Is(err, pool.ErrBodyTrailers) {
+		t.Errorf("closing with trailers: %v", err)
+	}
+	x.Cancel(err)
+	<-p.done
+	if p.failure == nil || p.failure.Delivery != pool.DeliveryUnknown {
+		t.Errorf("the exchange ended with %v", p.failure)
+	}
+}
+
 func TestCancellingAStreamWakesItsWriter(t *testing.T) {
 	origin := h1test.Start(t, h1test.Plain)
 	u := upstreamAt(t, "http://"+origin.Addr())

@@ -203,6 +203,28 @@ func TestRequestsGoAsTheyDoByNetHTTP(t *testing.T) {
 				t.Errorf("got %q, length %d, %q, trailers %v", s.body, s.ContentLength, s.TransferEncoding, s.Trailer)
 			}
 		}},
+		{"trailers of a body of known length are left out", func(t *testing.T, open opener) {
+			s := sees(t, open, func(to *there) *http.Request {
+				r := to.request("PUT", "/", strings.NewReader("12345"))
+				r.Trailer = http.Header{"X-Sum": {"7"}}
+				return r
+			})
+			if s.body != "12345" || s.ContentLength != 5 || len(s.TransferEncoding) > 0 || len(s.Trailer) > 0 {
+				t.Errorf("got %q, length %d, %q, trailers %v", s.body, s.ContentLength, s.TransferEncoding, s.Trailer)
+			}
+			wantHeader(t, s.Header, "Trailer")
+		}},
+		{"trailers without a body are left out", func(t *testing.T, open opener) {
+			s := sees(t, open, func(to *there) *http.Request {
+				r := to.request("POST", "/", nil)
+				r.Trailer = http.Header{"X-Sum": {"7"}}
+				return r
+			})
+			if s.body != "" || s.ContentLength != 0 || len(s.TransferEncoding) > 0 || len(s.Trailer) > 0 {
+				t.Errorf("got %q, length %d, %q, trailers %v", s.body, s.ContentLength, s.TransferEncoding, s.Trailer)
+			}
+			wantHeader(t, s.Header, "Trailer")
+		}},
 		{"a large body arrives whole", func(t *testing.T, open opener) {
 			large := bytes.Repeat([]byte("0123456789abcdef"), 5<<16)
 			s := sees(t, open, func(to *there) *http.Request { return to.request("POST", "/", bytes.NewReader(large)) })

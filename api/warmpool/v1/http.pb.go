@@ -648,7 +648,9 @@ type StreamRequest_Data struct {
 }
 
 type StreamRequest_Trailers struct {
-	// Trailers. They end the request and are sent only when the body is chunked.
+	// Trailers. They end the request. HTTP/1.1 has them behind a chunked body only (RFC 9112, 7.1.2): with a
+	// Content-Length field in the head they fail the call, with REASON_INVALID_REQUEST, unless it was over when they came.
+	// The upstream may have the whole body by then, so the delivery is often DELIVERY_UNKNOWN. Empty: the request ends.
 	Trailers *Trailers `protobuf:"bytes,3,opt,name=trailers,proto3,oneof"`
 }
 
