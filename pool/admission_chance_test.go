@@ -1,7 +1,9 @@
 package pool
 
 import (
+	"maps"
 	"math"
+	"slices"
 	"testing"
 	"time"
 )
@@ -155,5 +157,38 @@ func TestTheSameEventsGiveTheSameDecisions(t *testing.T) {
 	}
 	if one, two := play(), play(); one != two {
 		t.Errorf("once\n%s\nthen\n%s", one, two)
+	}
+}
+
+// Connections that were made together and carry the same number of requests come to
+// their last one one after the other.
+func TestConnectionsReachTheirLastRequestOneAfterTheOther(t *testing.T) {
+	for _, c := range []struct {
+		limit, connections int
+		first, together    int // the round in which the first may end, and how many may in one
+	}{
+		{limit: 200, connections: 20, first: 180, together: 2},
+		{limit: 100, connections: 50, first: 90, together: 7},
+		{limit: 10, connections: 8, first: 9, together: 5},
+		{limit: 9, connections: 8, first: 9, together: 8},
+		{limit: 1, connections: 8, first: 1, together: 8},
+	} {
+		policy := plainPolicy()
+		policy.MaxRequests = c.limit
+		d := connected(t, policy, 1, c.connections)
+		generation := slices.Collect(maps.Values(d.slots))
+		for round := 1; len(generation) > 0; round++ {
+			before := len(generation)
+			generation = slices.DeleteFunc(generation, func(s *slot) bool {
+				s.exchanges++
+				return d.lastExchange(s, 0)
+			})
+			switch ended := before - len(generation); {
+			case ended > 0 && round < c.first, round > c.limit:
+				t.Errorf("of at most %d requests %d connections had carried the last after %d", c.limit, ended, round)
+			case ended > c.together:
+				t.Errorf("of at most %d requests %d connections of %d had carried the last after %d, want at most %d", c.limit, ended, c.connections, round, c.together)
+			}
+		}
 	}
 }

@@ -193,8 +193,19 @@ func (a *admission) spent(s *slot, now instant) CloseReason {
 // lastExchange reports whether s has carried, with the given number more, all
 // the exchanges that the policy and the server allow.
 func (a *admission) lastExchange(s *slot, more int) bool {
-	return a.policy.MaxRequests > 0 && s.exchanges+more >= a.policy.MaxRequests ||
+	return a.policy.MaxRequests > 0 && s.exchanges+more >= a.maxRequests(s) ||
 		s.allowed > 0 && s.exchanges+more >= s.allowed
+}
+
+// maxRequests is how many exchanges s may carry by the policy: 0 to 10 % fewer than it
+// says, so that those that were made together and share the load do not end together,
+// which would meet the load with handshakes. Fewer than ten are taken at their word.
+func (a *admission) maxRequests(s *slot) int {
+	most := a.policy.MaxRequests
+	if most < 10 {
+		return most
+	}
+	return most - int(s.haste*float64(most/10+1))
 }
 
 // discard lets s go as soon as it carries nothing.

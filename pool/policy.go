@@ -34,7 +34,7 @@ type Policy struct {
 	Preconnect  float64       // connections dialed ahead of demand, up to this ratio of the active ones; 1: none
 	MaxIdleTime time.Duration // an idle connection is used no longer than this, less 0 to 10 %, and replaced before if it is to be kept; 0: no limit
 	MaxLifetime time.Duration // a connection older than this is retired after its exchange, 0 to 10 % sooner by chance; 0: no limit
-	MaxRequests int           // exchanges a connection may carry; 0: no limit
+	MaxRequests int           // exchanges a connection may carry, from ten on 0 to 10 % fewer, each another number; 0: no limit
 
 	Selection Selection // which idle connection of an endpoint is taken
 

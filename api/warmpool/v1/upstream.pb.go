@@ -1393,7 +1393,8 @@ type Connections struct {
 	// A connection is retired after this time, up to 10 % earlier by chance so that connections opened together do not end
 	// together. An exchange that runs is finished first. This is what lets address changes and rebalancing arrive.
 	MaxLifetime *durationpb.Duration `protobuf:"bytes,5,opt,name=max_lifetime,json=maxLifetime,proto3" json:"max_lifetime,omitempty"`
-	// Exchanges that one connection carries at most.
+	// Exchanges that one connection carries at most. Each ends up to 10 % earlier (from 10 on; fewer are exact), spread evenly,
+	// so that connections that were opened together and share the load do not end together.
 	MaxRequests *uint64 `protobuf:"varint,6,opt,name=max_requests,json=maxRequests,proto3,oneof" json:"max_requests,omitempty"`
 	// Which idle connection is taken. The endpoint is always the less active one of two random ones; within it:
 	// "recent": the most recently used, so that surplus ones go cold and retire; "round_robin": the one unused longest;
