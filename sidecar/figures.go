@@ -22,23 +22,26 @@ type figures struct {
 }
 
 // observeFigures has the pool's state and counters collected with the metrics.
-// sessions is how many are open, reloads how many files were applied and refused,
-// dynamic the figures of all dynamic origins together, if there have been any.
+// sessions is how many are open, files what became of the configuration files that
+// were read, dynamic the figures of all dynamic origins together, if there have been
+// any.
 func (m *metrics) observeFigures(
-	p *pool.Pool, sessions func() int, reloads func() (applied, refused uint64), dynamic func() (pool.Stats, bool),
+	p *pool.Pool, sessions func() int, files func() filesRead, dynamic func() (pool.Stats, bool),
 ) error {
 	f := &figures{meter: m.meter}
 	f.states()
 	f.counters()
 	f.ports()
 	open := f.level("warmpool.sessions", "{session}", "", "Sessions open now.")
-	files := f.count("warmpool.config.reloads", "{file}", "result", "Configuration files read again, by what became of them.")
+	reloads := f.count("warmpool.config.reloads", "{file}", "result", "Configuration files read again, by what became of them.")
+	refused := f.level("warmpool.config.refused", "{file}", "", "1 while the file that was read last is refused, and what held before holds on; else 0.")
 	m.described = append(m.described, f.described...)
 	_, err := m.meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(open, int64(sessions()))
-		applied, refused := reloads()
-		o.ObserveInt64(files, int64(applied), metric.WithAttributes(attribute.String("result", "applied")))
-		o.ObserveInt64(files, int64(refused), metric.WithAttributes(attribute.String("result", "refused")))
+		read := files()
+		o.ObserveInt64(reloads, int64(read.applied), metric.WithAttributes(attribute.String("result", "applied")))
+		o.ObserveInt64(reloads, int64(read.refused), metric.WithAttributes(attribute.String("result", "refused")))
+		o.ObserveInt64(refused, int64(read.refusedNow))
 		tell := func(name string, s *pool.Stats) {
 			of := metric.WithAttributes(attrUpstream.String(name))
 			for _, read := range f.readers {

@@ -18,7 +18,7 @@ func TestTheReadmeListsEveryMetric(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := pool.New(pool.Options{})
-	if err := m.observeFigures(p, func() int { return 0 }, func() (applied, refused uint64) { return 0, 0 }, func() (pool.Stats, bool) { return pool.Stats{}, false }); err != nil {
+	if err := m.observeFigures(p, func() int { return 0 }, func() filesRead { return filesRead{} }, func() (pool.Stats, bool) { return pool.Stats{}, false }); err != nil {
 		t.Fatal(err)
 	}
 	var want strings.Builder

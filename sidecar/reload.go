@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,8 +28,6 @@ type reloader struct {
 	settings *settings
 	events   *hub
 
-	applied, refused atomic.Uint64 // reloads, since the start
-
 	reading sync.Mutex // held for a whole reload, before book.changing
 
 	mu struct {
@@ -41,7 +38,14 @@ type reloader struct {
 		readAt     time.Time
 		problems   []config.Problem // of the file that was read last
 		pending    []string         // settings whose value in the file waits for a restart
+		read       filesRead
 	}
+}
+
+// filesRead is what became of the files that were read again since the start.
+type filesRead struct {
+	applied, refused uint64
+	refusedNow       uint8 // 1: the last one was refused
 }
 
 // errNoFile says that there is nothing to reload.
@@ -246,11 +250,18 @@ func (r *reloader) generation() uint64 {
 	return r.mu.generation
 }
 
+func (r *reloader) read() filesRead {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mu.read
+}
+
 // done takes note of a file that was applied, and tells of it.
 func (r *reloader) done(why string, loaded *config.Loaded, p *plan) {
-	r.applied.Add(1)
 	r.mu.Lock()
 	r.mu.generation++
+	r.mu.read.applied++
+	r.mu.read.refusedNow = 0
 	p.generation = r.mu.generation
 	r.mu.files, r.mu.problems, r.mu.pending = loaded.Files, nil, p.pending
 	r.mu.appliedAt = time.Now()
@@ -280,7 +291,6 @@ func (r *reloader) done(why string, loaded *config.Loaded, p *plan) {
 
 // refuse takes note of a file that changes nothing, and tells of it.
 func (r *reloader) refuse(why string, err error) {
-	r.refused.Add(1)
 	var problems []config.Problem
 	if e, ok := errors.AsType[*config.Error](err); ok {
 		problems = e.Problems
@@ -289,6 +299,8 @@ func (r *reloader) refuse(why string, err error) {
 	}
 	r.mu.Lock()
 	r.mu.problems, r.mu.readAt = problems, time.Now()
+	r.mu.read.refused++
+	r.mu.read.refusedNow = 1
 	r.mu.Unlock()
 	r.log.Error("configuration refused; what was in force stays", "file", r.source.File, "because", why, "problems", len(problems))
 	for _, one := range problems {

@@ -143,7 +143,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		reloader: s.reloader, sessions: &s.http.sessions, version: o.Version, started: time.Now(),
 	}, shake, s.health)
 	s.probes = newProbeServer(s.health)
-	if err := s.telemetry.observe(s.pool, s.http.sessions.count, s.Reloads, s.origins.figures); err != nil {
+	if err := s.telemetry.observe(s.pool, s.http.sessions.count, s.reloader.read, s.origins.figures); err != nil {
 		return nil, errors.Join(err, s.release())
 	}
 	s.admin = newAdminServer(s.health, s.pool, s.probes, s.telemetry.scrape, log)
@@ -159,11 +159,6 @@ func (s *Sidecar) Reload(why string) error {
 		s.log.Warn("nothing to reload", "because", why, "error", err)
 	}
 	return err
-}
-
-// Reloads is how many configuration files were applied and refused since the start.
-func (s *Sidecar) Reloads() (applied, refused uint64) {
-	return s.reloader.applied.Load(), s.reloader.refused.Load()
 }
 
 // prepareAll checks every upstream and reports all that are wrong.

@@ -212,11 +212,11 @@ func (t *telemetry) observer() pool.Observer {
 }
 
 // observe has the sidecar's figures collected with the metrics.
-func (t *telemetry) observe(p *pool.Pool, sessions func() int, reloads func() (applied, refused uint64), dynamic func() (pool.Stats, bool)) error {
+func (t *telemetry) observe(p *pool.Pool, sessions func() int, files func() filesRead, dynamic func() (pool.Stats, bool)) error {
 	if t.metrics == nil {
 		return nil
 	}
-	return t.metrics.observeFigures(p, sessions, reloads, dynamic)
+	return t.metrics.observeFigures(p, sessions, files, dynamic)
 }
 
 // forget drops what is kept of an upstream that is gone.

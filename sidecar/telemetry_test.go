@@ -118,6 +118,7 @@ func TestAScrapeTellsWhatTheSidecarDid(t *testing.T) {
 		{"warmpool_failures_total", 1, []string{"warmpool_upstream", "nobody", "warmpool_reason", "DIAL_REFUSED"}},
 		{"warmpool_sessions", 1, nil},
 		{"warmpool_config_reloads_total", 0, []string{"result", "refused"}},
+		{"warmpool_config_refused", 0, nil},
 	} {
 		m := sample(t, f, want.name, want.labels...)
 		if got := m.GetGauge().GetValue() + m.GetCounter().GetValue(); got != want.value {

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
@@ -30,8 +31,8 @@ import (
 // exported are the series that a sidecar at work exports: names with the labels that each has.
 type exported map[string]map[string]bool
 
-// exportedBy starts a sidecar, has everything happen to it that is counted, and scrapes it.
-func exportedBy(t *testing.T) exported {
+// scraped starts a sidecar, has everything happen to it that is counted, and scrapes it, for the first time.
+func scraped(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "warmpool")
 	build := exec.Command("go", "build", "-o", binary, "./cmd/warmpool")
@@ -103,6 +104,12 @@ func exportedBy(t *testing.T) exported {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(file, []byte(config+"surprise: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(binary, "reload", "-s", "unix://"+dir+"/c.sock").CombinedOutput(); err == nil || !bytes.Contains(out, []byte("surprise")) {
+		t.Fatalf("a file with a mistake: %v\n%s", err, out)
+	}
 	response, err := http.Get("http://" + admin + "/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -117,6 +124,11 @@ func exportedBy(t *testing.T) exported {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return families
+}
+
+// exportedBy takes the series out of what was scraped.
+func exportedBy(families map[string]*dto.MetricFamily) exported {
 	all := make(exported)
 	for name, family := range families {
 		has := make(map[string]bool)
@@ -195,7 +207,8 @@ func (all exported) check(t *testing.T, where, expression string) {
 }
 
 func TestDashboardAndAlertsAskForWhatIsExported(t *testing.T) {
-	all := exportedBy(t)
+	families := scraped(t)
+	all := exportedBy(families)
 
 	text, err := os.ReadFile("../grafana/warmpool.json")
 	if err != nil {
@@ -216,7 +229,7 @@ func TestDashboardAndAlertsAskForWhatIsExported(t *testing.T) {
 	if err := json.Unmarshal(text, &dashboard); err != nil {
 		t.Fatal(err)
 	}
-	queries := 0
+	queries, refusals := 0, 0
 	for _, p := range dashboard.Panels {
 		for _, target := range p.Targets {
 			queries++
@@ -249,10 +262,19 @@ func TestDashboardAndAlertsAskForWhatIsExported(t *testing.T) {
 		for _, r := range g.Rules {
 			queries++
 			all.check(t, "alert "+r.Alert, r.Expr)
+			if r.Alert == "WarmpoolConfigRefused" {
+				refusals++
+				if !holds(t, families, r.Expr) {
+					t.Errorf("a file was refused before anybody scraped, and alert %s says nothing: %s", r.Alert, r.Expr)
+				}
+			}
 			if r.Annotations["summary"] == "" || r.Annotations["description"] == "" || r.Labels["severity"] == "" {
 				t.Errorf("alert %s does not say what it is and what to do", r.Alert)
 			}
 		}
+	}
+	if refusals != 1 {
+		t.Errorf("%d alerts tell of a refused file", refusals)
 	}
 	if queries < 25 {
 		t.Errorf("%d queries were checked", queries)
@@ -267,6 +289,28 @@ func TestDashboardAndAlertsAskForWhatIsExported(t *testing.T) {
 			t.Errorf("the check finds nothing wrong with %s", wrong)
 		}
 	}
+}
+
+// holds reports whether an alert's expression, a metric above a number, is true of one scrape. One that looks at what came
+// before is not: a first scrape has nothing before it.
+func holds(t *testing.T, families map[string]*dto.MetricFamily, expression string) bool {
+	t.Helper()
+	parsed, err := parser.NewParser(parser.Options{}).ParseExpr(expression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compared, ok := parsed.(*parser.BinaryExpr)
+	if !ok || compared.Op != parser.GTR {
+		return false
+	}
+	metric, isMetric := compared.LHS.(*parser.VectorSelector)
+	limit, isNumber := compared.RHS.(*parser.NumberLiteral)
+	if !isMetric || !isNumber || len(metric.LabelMatchers) != 1 { // the one is the name
+		return false
+	}
+	return slices.ContainsFunc(families[metric.Name].GetMetric(), func(m *dto.Metric) bool {
+		return m.GetGauge().GetValue()+m.GetCounter().GetValue() > limit.Val
+	})
 }
 
 // grafana is the interval that Grafana fills in.
