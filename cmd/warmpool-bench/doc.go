@@ -1,7 +1,7 @@
 // Command warmpool-bench measures warmpool beside its peers: HAProxy,
 // httputil.ReverseProxy and no intermediary at all, in one run on one machine.
 //
-//	warmpool-bench [-rounds 5] [-run REGEXP] [-json FILE] [-profile DIR] [-other BINARY] [-client-procs 1] [-quick]
+//	warmpool-bench [-rounds 5] [-run REGEXP] [-json FILE] [-profile DIR] [-other BINARY] [-client-procs 1] [-own-cpu=false] [-quick]
 //
 // Everything that costs CPU is a process of its own, so that the kernel's
 // accounting tells who spent what: an origin that answers from memory, the

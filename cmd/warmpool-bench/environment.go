@@ -16,6 +16,7 @@ import (
 type Environment struct {
 	Kernel      string  `json:"kernel"`
 	CPUs        int     `json:"cpus"`         // that this process may use
+	Placement   string  `json:"placement"`    // which CPUs the processes run on, in words
 	ClientProcs int     `json:"client_procs"` // GOMAXPROCS of the clients
 	Processor   string  `json:"processor,omitempty"`
 	Load        float64 `json:"load_average"` // of the last minute before the run; of other work, the ratios still hold
@@ -36,13 +37,13 @@ func (e Environment) String() string {
 		haproxy = "HAProxy not installed"
 	}
 	return strings.Join([]string{
-		e.Kernel, cpus, fmt.Sprintf("GOMAXPROCS=%d for clients", e.ClientProcs), fmt.Sprintf("load average %.2f before", e.Load), e.Go, "grpc-go " + e.GRPC, haproxy, "warmpool " + e.Warmpool,
+		e.Kernel, cpus, e.Placement, fmt.Sprintf("GOMAXPROCS=%d for clients", e.ClientProcs), fmt.Sprintf("load average %.2f before", e.Load), e.Go, "grpc-go " + e.GRPC, haproxy, "warmpool " + e.Warmpool,
 	}, ", ")
 }
 
 // environment looks at the machine and the binaries.
 func (b *bench) environment(ctx context.Context) (Environment, error) {
-	e := Environment{Kernel: machine.Kernel(), CPUs: runtime.NumCPU(), ClientProcs: b.clientProcs, Processor: machine.Processor()}
+	e := Environment{Kernel: machine.Kernel(), CPUs: runtime.NumCPU(), Placement: b.placement.String(), ClientProcs: b.clientProcs, Processor: machine.Processor()}
 	var err error
 	if e.Load, err = machine.LoadAverage(); err != nil {
 		return e, err

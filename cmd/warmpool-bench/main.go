@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"syscall"
 
+	"github.com/warmpool-dev/warmpool/cmd/internal/child"
 	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 )
 
@@ -84,6 +85,7 @@ type options struct {
 	other    string
 
 	clientProcs int
+	ownCPU      bool
 }
 
 const (
@@ -113,6 +115,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.warmpool, "warmpool", "", "measure this `binary`; default: build cmd/warmpool")
 	flags.StringVar(&o.other, "other", "", "measure this other `binary` of warmpool too, in rows beside those of the first: what a change brings")
 	flags.IntVar(&o.clientProcs, "client-procs", 1, "GOMAXPROCS of the clients: with more than one they take, in all rows, what is measured its CPU away wherever there are no more CPUs than processes")
+	flags.BoolVar(&o.ownCPU, "own-cpu", true, "what is measured has a CPU to itself, and clients and origin share the others; false: the kernel places them, on two CPUs in another way in each run")
 	err := flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
 		fmt.Fprint(stdout, helpHead)
@@ -151,6 +154,9 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	defer runtime.UnlockOSThread()
 
 	b := &bench{haproxy: program.Find("haproxy"), warmpool: o.warmpool, other: o.other, profiles: o.profiles, clientProcs: o.clientProcs}
+	if o.ownCPU {
+		b.placement = place(child.CPUs())
+	}
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}

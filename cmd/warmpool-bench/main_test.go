@@ -73,7 +73,7 @@ func TestQuickRunReportsEveryFigureOfEveryRow(t *testing.T) {
 	if err := json.Unmarshal(text, &report); err != nil {
 		t.Fatal(err)
 	}
-	if e := report.Environment; e.Kernel == "" || e.CPUs < 1 || !strings.HasPrefix(e.Go, "go") || !strings.HasPrefix(e.GRPC, "v1.") || e.Warmpool == "" {
+	if e := report.Environment; e.Kernel == "" || e.CPUs < 1 || e.Placement == "" || !strings.HasPrefix(e.Go, "go") || !strings.HasPrefix(e.GRPC, "v1.") || e.Warmpool == "" {
 		t.Errorf("environment is incomplete: %+v", e)
 	}
 	if !strings.HasPrefix(stdout, report.Environment.String()+"\n") {

@@ -25,6 +25,28 @@ type bench struct {
 	peers    int    // started so far; each has a folder of its own in dir
 
 	clientProcs int // GOMAXPROCS of the clients
+	placement   placement
+}
+
+// placement is which CPUs processes run on. Nil: on any, as the kernel likes.
+type placement struct{ peer, others []int }
+
+// place gives what is measured the last of these CPUs to itself, where there are
+// several.
+func place(cpus []int) placement {
+	last := len(cpus) - 1
+	if last < 1 {
+		return placement{}
+	}
+	return placement{peer: cpus[last:], others: cpus[:last]}
+}
+
+// String says for people where processes run.
+func (p placement) String() string {
+	if p.peer == nil {
+		return "processes on any CPU"
+	}
+	return fmt.Sprintf("what is measured on CPU %d, the others elsewhere", p.peer[0])
 }
 
 // peer is a running intermediary, or none.
@@ -48,7 +70,7 @@ func (b *bench) startOrigin(ctx context.Context, after time.Duration) (*child.Pr
 	// what is measured.
 	p, err := child.Start(ctx, child.Command{
 		Name: "origin", Path: b.self, Args: []string{"origin", "-after", after.String()},
-		Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{l}, Told: true,
+		Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{l}, Told: true, CPUs: b.placement.others,
 	})
 	return p, address, err
 }
@@ -87,13 +109,13 @@ func (b *bench) startInherited(ctx context.Context, dir string, c child.Command)
 	if err != nil {
 		return peer{}, errors.Join(err, socket.Close())
 	}
-	c.Files = []*os.File{socket, port}
+	c.Files, c.CPUs = []*os.File{socket, port}, b.placement.peer
 	p, err := child.Start(ctx, c)
 	return peer{process: p, fronts: map[Front]string{Unix: "unix:" + path, TCP: "tcp:" + address}}, err
 }
 
 // haproxyConfig is HAProxy as one sets it up for this job: threads by its own
-// default (one per CPU), every idle connection to the origin open to every
+// default (one per CPU that it may use), every idle connection to the origin open to every
 // client. Its log is off, as warmpool's is per request. Idle connections are
 // not purged, since other rows have their turn for longer than the 5 s after
 // which it would begin.
@@ -152,7 +174,7 @@ func (b *bench) startWarmpool(ctx context.Context, dir string, s Scenario, origi
 			return p, err
 		}
 	}
-	c := child.Command{Name: "warmpool", Path: b.warmpool, Args: []string{"serve", "-c", config}}
+	c := child.Command{Name: "warmpool", Path: b.warmpool, Args: []string{"serve", "-c", config}, CPUs: b.placement.peer}
 	if s.Other {
 		c.Name, c.Path = "other warmpool", b.other
 	}
@@ -193,7 +215,7 @@ func (b *bench) startClient(ctx context.Context, s Scenario, front, token string
 		bytes[0] = "-upload"
 	}
 	return child.Start(ctx, child.Command{
-		Name: "client of " + s.Name, Path: b.self, Told: true,
+		Name: "client of " + s.Name, Path: b.self, Told: true, CPUs: b.placement.others,
 		Env: []string{"GOMAXPROCS=" + strconv.Itoa(b.clientProcs)},
 		Args: append([]string{
 			"client", "-kind", string(s.Client), "-front", front, "-in-flight", strconv.Itoa(s.InFlight), "-token", token,

@@ -110,11 +110,11 @@ const (
 )
 
 // A round of a row is long enough to dwarf the 1 ms or so that starting and
-// reading it costs, and short enough that a round of all rows sees one and the
-// same machine.
+// reading it costs, and what a process finds cold after the other rows' turns,
+// and short enough that a round of all rows sees one and the same machine.
 var loads = []Load{
-	{InFlight: 64, Body: 128, Requests: 20_000},
-	{InFlight: 1, Body: 128, Requests: 4_000},
+	{InFlight: 64, Body: 128, Requests: 60_000},
+	{InFlight: 1, Body: 128, Requests: 10_000},
 	{InFlight: 64, Body: 16 << 10, Requests: 10_000},
 	{InFlight: 4, Body: 1 << 20, Requests: 400},
 	{InFlight: 4, Body: 32 << 20, Requests: 16},

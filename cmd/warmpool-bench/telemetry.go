@@ -79,6 +79,7 @@ func (b *bench) startListener(ctx context.Context, t Telemetry) (*listener, erro
 		}
 		l.collector, err = child.Start(ctx, child.Command{
 			Name: "collector", Path: b.self, Args: []string{"collector"}, Env: []string{"GOMAXPROCS=1"}, Files: []*os.File{socket}, Told: true,
+			CPUs: b.placement.others,
 		})
 		if err != nil {
 			return nil, err

@@ -45,11 +45,12 @@ type Command struct {
 	Env   []string   // added to this process's
 	Files []*os.File // descriptors 3 and up; closed here once started
 	Told  bool       // it reads questions and writes answers; see AnswerLines
+	CPUs  []int      // it may run on, by the kernel's numbers; nil: on all of them
 }
 
 // Start starts a child. It must be called from a goroutine that is locked to its
 // thread for as long as the child is wanted: the child is killed when that thread
-// ends, and begins in the network namespace that the thread is in.
+// ends, and begins in the network namespace and with the CPUs that the thread has.
 func Start(ctx context.Context, c Command) (*Process, error) {
 	ctx, stop := context.WithCancel(ctx)
 	p := &Process{name: c.Name, stop: stop, exited: make(chan struct{})}
@@ -79,7 +80,7 @@ func Start(ctx context.Context, c Command) (*Process, error) {
 		p.release = append(p.release, questions, answers)
 		ends = append(ends, stdin, stdout)
 	}
-	err := cmd.Start()
+	err := onCPUs(c.CPUs, cmd.Start)
 	closeAll(ends)
 	if err != nil {
 		stop()
