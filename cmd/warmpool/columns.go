@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -11,9 +12,37 @@ import (
 )
 
 // columns is a table for people: a head, lines, each column as wide as it must be.
+// With usual values a table is to fit into 80 columns; what has no place there is left
+// out unless all of it is asked for.
 type columns struct {
-	heads []string // one that begins with ">" is flush right, as numbers are read
+	heads []head
 	lines [][]string
+	wide  bool // every column
+}
+
+// head begins a column: its name, and before it, in this order, "+" where the column
+// is for wide tables, and ">" where it is flush right, as numbers are read. With
+// "=this|that" behind the name the column is also shown where a cell says anything
+// else: there is something to see.
+type head string
+
+// parts takes a head apart.
+func (h head) parts() (name string, wide, right bool, usual []string) {
+	text, wide := strings.CutPrefix(string(h), "+")
+	text, right = strings.CutPrefix(text, ">")
+	name, list, ok := strings.Cut(text, "=")
+	if ok {
+		usual = strings.Split(list, "|")
+	}
+	return name, wide, right, usual
+}
+
+// shown reports whether the column that h begins is: c's, at i.
+func (c *columns) shown(i int, h head) bool {
+	_, wide, _, usual := h.parts()
+	return !wide || c.wide || usual != nil && slices.ContainsFunc(c.lines, func(line []string) bool {
+		return !slices.Contains(usual, line[i])
+	})
 }
 
 func (c *columns) add(cells ...string) { c.lines = append(c.lines, cells) }
@@ -25,9 +54,13 @@ func (c *columns) print(w io.Writer, style style, empty string) {
 		return
 	}
 	heads := make([]string, len(c.heads))
-	widths := make([]int, len(c.heads))
+	widths := make([]int, len(c.heads)) // 0: the column is not shown
+	rights := make([]bool, len(c.heads))
 	for i, head := range c.heads {
-		heads[i] = strings.TrimPrefix(head, ">")
+		heads[i], _, rights[i], _ = head.parts()
+		if !c.shown(i, head) {
+			continue
+		}
 		widths[i] = utf8.RuneCountInString(heads[i])
 		for _, line := range c.lines {
 			widths[i] = max(widths[i], utf8.RuneCountInString(line[i]))
@@ -36,11 +69,14 @@ func (c *columns) print(w io.Writer, style style, empty string) {
 	write := func(cells []string) string {
 		var b strings.Builder
 		for i, cell := range cells {
-			if i > 0 {
+			if widths[i] == 0 {
+				continue
+			}
+			if b.Len() > 0 {
 				b.WriteString("  ")
 			}
 			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if strings.HasPrefix(c.heads[i], ">") {
+			if rights[i] {
 				b.WriteString(pad + cell)
 			} else {
 				b.WriteString(cell + pad)

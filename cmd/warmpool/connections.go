@@ -17,12 +17,14 @@ func newConnectionsCommand(std streams) *cobra.Command {
 		Use:   "connections [UPSTREAM]",
 		Short: "List connections, open ones and those that ended last, and close one",
 		Long: `List the connections of a running sidecar, oldest first. LIMIT is the idle time after
-which a connection is retired, and where that is known from: the policy, what the
-server announced, or what it was seen to do. RTT and WINDOW (the congestion window
-with which something sent now would begin) are the kernel's.`,
+which a connection is retired, DONE the exchanges it has carried. With -o wide, FROM
+is where the limit is known from: the policy, what the server announced, or what it
+was seen to do; NOW the exchanges on it, shown in any case where there are several;
+RTT and WINDOW (the congestion window with which something sent now would begin)
+are the kernel's.`,
 		Example: `  warmpool connections payments --watch
   warmpool connections --closed             # the last ones that ended, and why
-  warmpool connections --state active,draining
+  warmpool connections --state active,draining -o wide
   warmpool connections close 812 --force`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -68,33 +70,29 @@ func (o *operator) listConnections(ctx context.Context, in *warmpoolv1.ListConne
 	if o.json() {
 		return o.printJSON(all)
 	}
-	heads := []string{">ID", "UPSTREAM", "ENDPOINT", "STATE", ">AGE", ">IDLE", ">LIMIT", "", ">DONE", ">NOW", ">SENT", ">RECEIVED", ">RTT", ">WINDOW"}
-	ends := false // of some connection the end is known
-	for _, c := range all.GetConnections() {
-		ends = ends || c.GetCloseReason() != 0
-	}
-	if ends {
-		heads = append(heads, "END")
-	}
-	table := columns{heads: heads}
-	for _, c := range all.GetConnections() {
+	table := connectionsTable(all.GetConnections())
+	table.wide = o.wide()
+	table.print(w, styleOf(o.std.out), "no connections")
+	return nil
+}
+
+func connectionsTable(all []*warmpoolv1.Connection) columns {
+	table := columns{heads: []head{
+		">ID", "UPSTREAM", "ENDPOINT", "+STATE=closed", ">AGE", "+>IDLE=-", "+>LIMIT=-", "+FROM", ">DONE", "+>NOW=-|1",
+		"+>SENT", "+>RECEIVED", "+>RTT", "+>WINDOW", "+END=",
+	}}
+	for _, c := range all {
 		window := none
 		if n := c.GetTcp().GetEffectiveWindowBytes(); n > 0 {
 			window = size(n)
 		}
-		line := []string{
+		table.add(
 			strconv.FormatUint(c.GetId(), 10), c.GetUpstream(), c.GetEndpoint(), word(c.GetState(), "CONNECTION_STATE_"),
 			span(c.GetAge().AsDuration()), span(c.GetIdle().AsDuration()), span(c.GetIdleLimit().AsDuration()), limitWord(c.GetIdleLimitSource()),
 			count(c.GetExchanges()), count(c.GetInFlight()), size(c.GetBytesSent()), size(c.GetBytesReceived()),
-			span(c.GetTcp().GetRtt().AsDuration()), window,
-		}
-		if ends {
-			line = append(line, endText(c))
-		}
-		table.add(line...)
+			span(c.GetTcp().GetRtt().AsDuration()), window, endText(c))
 	}
-	table.print(w, styleOf(o.std.out), "no connections")
-	return nil
+	return table
 }
 
 func limitWord(s warmpoolv1.IdleLimitSource) string {

@@ -54,14 +54,14 @@ type operator struct {
 func control(cmd *cobra.Command, std streams, work func(ctx context.Context, o *operator, args []string) error) *cobra.Command {
 	o := &operator{std: std}
 	o.socket = addTargetAt(cmd, defaultControl, controlVariable)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, for people, or json, for scripts")
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, for people; wide, a table with every column; or json, for scripts")
 	cmd.Flags().DurationVar(&o.timeout, "timeout", 0, "longest wait for the answer, such as 10s; 0: no limit")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "wide", "json"}, cobra.ShellCompDirectiveNoFileComp)) // fails for a flag that is not there
 	cmd.Long = strings.TrimSpace(cmd.Long) + "\n\n" + controlHelp
 	cmd.RunE = doing(func(cmd *cobra.Command, args []string) error {
 		switch {
-		case o.output != "table" && o.output != "json":
-			return usage(fmt.Errorf("output is %q, must be table or json", o.output))
+		case o.output != "table" && o.output != "wide" && o.output != "json":
+			return usage(fmt.Errorf("output is %q, must be table, wide or json", o.output))
 		case o.timeout < 0:
 			return usage(fmt.Errorf("timeout is %s, must not be negative", o.timeout))
 		}
@@ -138,6 +138,9 @@ func violationsText(b *errdetails.BadRequest) error {
 
 // json reports whether scripts read what is printed.
 func (o *operator) json() bool { return o.output == "json" }
+
+// wide reports whether tables have all their columns.
+func (o *operator) wide() bool { return o.output == "wide" }
 
 // printJSON writes a message on a line of its own.
 func (o *operator) printJSON(m proto.Message) error {

@@ -41,8 +41,11 @@ func (o *operated) does(t *testing.T, args ...string) outcome {
 func TestAnOperatorSeesAndChangesEverything(t *testing.T) {
 	o := operate(t)
 	warmpool(t, "send", "-s", o.target, "origin", "/", "-d", "x").expect(t, exitOK, "x")
-	o.does(t, "upstreams").expect(t, exitOK, "UPSTREAM", "STATE", "origin", "active", "file")
-	o.does(t, "connections", "origin").expect(t, exitOK, "ENDPOINT", "idle", "policy")
+	o.does(t, "upstreams").expect(t, exitOK, "UPSTREAM", "STATE", "origin", "active")
+	o.does(t, "upstreams", "-o", "wide").expect(t, exitOK, "SOURCE", "file", "MAX")
+	o.does(t, "connections", "origin").expect(t, exitOK, "ENDPOINT", "idle")
+	o.does(t, "connections", "origin", "-o", "wide").expect(t, exitOK, "ENDPOINT", "idle", "policy", "RTT")
+	o.does(t, "stats", "-o", "narrow").expect(t, exitUsage, "must be table, wide or json")
 	o.does(t, "stats").expect(t, exitOK, "RESPONSES", "origin", "saved by reuse")
 	o.does(t, "stats", "--watch", "5s").expect(t, exitUsage, `"5s" is taken for an upstream`, "--watch=5s")
 	o.does(t, "connections", "-w", "2s").expect(t, exitUsage, "--watch=2s")

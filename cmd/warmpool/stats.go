@@ -20,7 +20,8 @@ func newStatsCommand(std streams) *cobra.Command {
 		Short: "Show what upstreams do and have done",
 		Long: `Show figures of the upstreams named, or of all: connections and queue now, and what
 was counted since the sidecar started or the upstream was added. With --watch the
-second and every further table shows rates per second instead.`,
+second and every further table shows rates per second instead. With -o wide there
+are connections opened, dials that failed and bytes as well.`,
 		Example: `  warmpool stats
   warmpool stats payments --watch=5s
   warmpool stats -o json | jq '.stats.upstreams[] | {name, waiting}'`,
@@ -36,7 +37,7 @@ second and every further table shows rates per second instead.`,
 			if o.json() {
 				return o.printJSON(got)
 			}
-			printStats(o.std.out, styleOf(o.std.out), nil, got.GetStats())
+			printStats(o.std.out, styleOf(o.std.out), o.wide(), nil, got.GetStats())
 			return nil
 		}
 		return o.watchStats(ctx, args, *every)
@@ -68,7 +69,7 @@ func (o *operator) watchStats(ctx context.Context, names []string, every time.Du
 		if n := got.GetDropped(); n > 0 {
 			fmt.Fprintf(o.std.out, "(%s left out: they came faster than they could be printed)\n", counted(n, "table", "tables"))
 		}
-		printStats(o.std.out, styleOf(o.std.out), before, got.GetStats())
+		printStats(o.std.out, styleOf(o.std.out), o.wide(), before, got.GetStats())
 		before = got.GetStats()
 	}
 }
@@ -84,7 +85,7 @@ func watchEnd(ctx context.Context, err error) error {
 
 // printStats writes the figures; with those of before, what was counted is shown
 // as rates in between.
-func printStats(w io.Writer, style style, before, now *warmpoolv1.Stats) {
+func printStats(w io.Writer, style style, wide bool, before, now *warmpoolv1.Stats) {
 	up := span(now.GetTime().AsTime().Sub(now.GetStartTime().AsTime()))
 	state := ""
 	if now.GetDraining() {
@@ -92,48 +93,11 @@ func printStats(w io.Writer, style style, before, now *warmpoolv1.Stats) {
 	}
 	fmt.Fprintf(w, "warmpool %s, up %s%s, %s open\n\n", now.GetVersion(), up, state, counted(now.GetOpenSessions(), "session", "sessions"))
 
-	was := make(map[string]*warmpoolv1.UpstreamStats)
-	for _, u := range before.GetUpstreams() {
-		was[u.GetName()] = u
-	}
-	passed := now.GetTime().AsTime().Sub(before.GetTime().AsTime()).Seconds()
-	rate := before != nil && passed > 0
-	counter := func(u *warmpoolv1.UpstreamStats, of func(*warmpoolv1.UpstreamStats) uint64) string {
-		if !rate {
-			return count(of(u))
-		}
-		n := of(u)
-		if old := of(was[u.GetName()]); old <= n {
-			n -= old
-		}
-		if n == 0 {
-			return none
-		}
-		return fmt.Sprintf("%.4g/s", float64(n)/passed)
-	}
-	bytes := func(u *warmpoolv1.UpstreamStats, of func(*warmpoolv1.UpstreamStats) uint64) string {
-		if !rate {
-			return size(of(u))
-		}
-		return size(uint64(float64(of(u)-min(of(u), of(was[u.GetName()])))/passed)) + "/s"
-	}
-	table := columns{heads: []string{
-		"UPSTREAM", "STATE", ">ACTIVE", ">IDLE", ">WAITING", ">MAX", ">RESPONSES", ">FAILURES", ">RETRIES", ">REUSED",
-		">OPENED", ">DIALS FAILED", ">SENT", ">RECEIVED",
-	}}
+	table := statsTable(before, now)
+	table.wide = wide
+	table.print(w, style, "no upstreams")
 	var notes []string
 	for _, u := range now.GetUpstreams() {
-		reused := none
-		if u.GetAttempts() > 0 {
-			reused = fmt.Sprintf("%.1f %%", 100*float64(u.GetReused())/float64(u.GetAttempts()))
-		}
-		table.add(u.GetName(), word(u.GetState(), "UPSTREAM_STATE_"), count(u.GetActive()), count(u.GetIdle()), count(u.GetWaiting()), count(u.GetMax()),
-			counter(u, (*warmpoolv1.UpstreamStats).GetResponses),
-			counter(u, func(u *warmpoolv1.UpstreamStats) uint64 { return total(u.GetFailures()) }),
-			counter(u, func(u *warmpoolv1.UpstreamStats) uint64 { return total(u.GetRetries()) }),
-			reused, counter(u, (*warmpoolv1.UpstreamStats).GetOpened),
-			counter(u, func(u *warmpoolv1.UpstreamStats) uint64 { return total(u.GetDialFailures()) }),
-			bytes(u, (*warmpoolv1.UpstreamStats).GetBytesSent), bytes(u, (*warmpoolv1.UpstreamStats).GetBytesReceived))
 		for _, list := range []struct {
 			what   string
 			counts []*warmpoolv1.ReasonCount
@@ -164,8 +128,53 @@ func printStats(w io.Writer, style style, before, now *warmpoolv1.Stats) {
 			notes = append(notes, fmt.Sprintf("%s: last dial error: %s%s", u.GetName(), ago(u.GetLastDialErrorTime(), now.GetTime().AsTime(), ": "), e))
 		}
 	}
-	table.print(w, style, "no upstreams")
 	printNotes(w, "since the start", notes)
+}
+
+func statsTable(before, now *warmpoolv1.Stats) columns {
+	was := make(map[string]*warmpoolv1.UpstreamStats)
+	for _, u := range before.GetUpstreams() {
+		was[u.GetName()] = u
+	}
+	passed := now.GetTime().AsTime().Sub(before.GetTime().AsTime()).Seconds()
+	rate := before != nil && passed > 0
+	counter := func(u *warmpoolv1.UpstreamStats, of func(*warmpoolv1.UpstreamStats) uint64) string {
+		if !rate {
+			return count(of(u))
+		}
+		n := of(u)
+		if old := of(was[u.GetName()]); old <= n {
+			n -= old
+		}
+		if n == 0 {
+			return none
+		}
+		return fmt.Sprintf("%.4g/s", float64(n)/passed)
+	}
+	bytes := func(u *warmpoolv1.UpstreamStats, of func(*warmpoolv1.UpstreamStats) uint64) string {
+		if !rate {
+			return size(of(u))
+		}
+		return size(uint64(float64(of(u)-min(of(u), of(was[u.GetName()])))/passed)) + "/s"
+	}
+	table := columns{heads: []head{
+		"UPSTREAM", "+STATE=active", ">ACTIVE", ">IDLE", ">WAITING", ">MAX", ">RESPONSES", ">FAILURES", ">RETRIES", ">REUSED",
+		"+>OPENED", "+>DIALS FAILED", "+>SENT", "+>RECEIVED",
+	}}
+	for _, u := range now.GetUpstreams() {
+		reused := none
+		if u.GetAttempts() > 0 {
+			reused = fmt.Sprintf("%.1f %%", 100*float64(u.GetReused())/float64(u.GetAttempts()))
+		}
+		table.add(u.GetName(), word(u.GetState(), "UPSTREAM_STATE_"), count(u.GetActive()), count(u.GetIdle()), count(u.GetWaiting()), count(u.GetMax()),
+			counter(u, (*warmpoolv1.UpstreamStats).GetResponses),
+			counter(u, func(u *warmpoolv1.UpstreamStats) uint64 { return total(u.GetFailures()) }),
+			counter(u, func(u *warmpoolv1.UpstreamStats) uint64 { return total(u.GetRetries()) }),
+			reused, counter(u, (*warmpoolv1.UpstreamStats).GetOpened),
+			counter(u, func(u *warmpoolv1.UpstreamStats) uint64 { return total(u.GetDialFailures()) }),
+			bytes(u, (*warmpoolv1.UpstreamStats).GetBytesSent), bytes(u, (*warmpoolv1.UpstreamStats).GetBytesReceived))
+	}
+	return table
 }
 
 func total(counts []*warmpoolv1.ReasonCount) uint64 {

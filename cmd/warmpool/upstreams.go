@@ -18,8 +18,9 @@ func newUpstreamsCommand(std streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "upstreams",
 		Short: "List upstreams, and show, change, add or delete one",
-		Long: `List the upstreams of a running sidecar with their state, where their settings
-came from, and their connections and queue now.
+		Long: `List the upstreams of a running sidecar with their state, and their connections and
+queue now. Where their settings came from is listed where it is not the file for all
+of them, and with -o wide.
 
 A change counts at once and is not written to the file. What a reload does to it
 then depends on where the upstream came from:
@@ -70,20 +71,31 @@ func (o *operator) listUpstreams(ctx context.Context, w io.Writer) error {
 	if o.json() {
 		return o.printJSON(all)
 	}
-	table := columns{heads: []string{"UPSTREAM", "STATE", "SOURCE", ">ACTIVE", ">IDLE", ">DIALING", ">WAITING", ">WARM", ">MAX", "URL"}}
+	table := upstreamsTable(all.GetUpstreams())
+	table.wide = o.wide()
+	table.print(w, styleOf(o.std.out), "no upstreams; upstreams apply adds some")
 	var notes []string
 	for _, u := range all.GetUpstreams() {
 		st := u.GetStats()
-		table.add(u.GetUpstream().GetName(), word(u.GetState(), "UPSTREAM_STATE_"), sourceWord(u.GetSource()),
-			count(st.GetActive()), count(st.GetIdle()), count(st.GetDialing()), count(st.GetWaiting()),
-			count(st.GetWarm()), count(st.GetMax()), u.GetUpstream().GetUrl())
 		if e := st.GetLastDialError(); e != "" {
 			notes = append(notes, fmt.Sprintf("%s: %s%s", st.GetName(), ago(st.GetLastDialErrorTime(), time.Now(), ": "), e))
 		}
 	}
-	table.print(w, styleOf(o.std.out), "no upstreams; upstreams apply adds some")
 	printNotes(w, "last dial error", notes)
 	return nil
+}
+
+func upstreamsTable(all []*warmpoolv1.UpstreamStatus) columns {
+	table := columns{heads: []head{
+		"UPSTREAM", "STATE", "+SOURCE=file", ">ACTIVE", ">IDLE", "+>DIALING=-", ">WAITING", ">WARM", "+>MAX", "URL",
+	}}
+	for _, u := range all {
+		st := u.GetStats()
+		table.add(u.GetUpstream().GetName(), word(u.GetState(), "UPSTREAM_STATE_"), sourceWord(u.GetSource()),
+			count(st.GetActive()), count(st.GetIdle()), count(st.GetDialing()), count(st.GetWaiting()),
+			count(st.GetWarm()), count(st.GetMax()), u.GetUpstream().GetUrl())
+	}
+	return table
 }
 
 // printNotes writes what does not fit into a table below it.
