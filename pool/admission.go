@@ -72,6 +72,7 @@ type admission struct {
 	failing     bool         // the newest dials failed, and none has succeeded since
 	failedSince instant      // since when failing
 	failure     *dialFailure // the newest failure; nil after a success
+	failedAt    instant      // of the newest failure; 0: there has been none
 
 	due    instant // no tick is needed before; 0: none at all
 	orders []order

@@ -210,7 +210,7 @@ func (e *endpoint) idleUsed() (n int) {
 
 // failed takes note of why there is no new connection.
 func (a *admission) failed(f *dialFailure, now instant) {
-	a.failure = f
+	a.failure, a.failedAt = f, max(1, now)
 	if !a.failing {
 		a.failing, a.failedSince = true, now
 	}

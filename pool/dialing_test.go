@@ -19,7 +19,7 @@ func TestAnUpstreamThatIsDownFailsAtOnceWithTheAddressTried(t *testing.T) {
 		if e.Endpoint != endpointOne || e.Attempts != 0 || !strings.Contains(e.Error(), "connection refused") {
 			t.Errorf("%d attempts, at %v: %v", e.Attempts, e.Endpoint, e)
 		}
-		if s := r.upstream.Stats(); s.LastDialError == "" || s.DialsFailed != 1 || s.Refused[pool.ReasonDialRefused] != 1 {
+		if s := r.upstream.Stats(); s.LastDialError == "" || s.SinceDialError <= 0 || s.DialsFailed != 1 || s.Refused[pool.ReasonDialRefused] != 1 {
 			t.Errorf("the numbers are %+v", s)
 		}
 		time.Sleep(25 * time.Millisecond)

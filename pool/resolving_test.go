@@ -302,6 +302,20 @@ func TestAnUnresolvedHostFailsAtOnceAndIsLookedUpAgain(t *testing.T) {
 	})
 }
 
+func TestALookupThatFailedIsToldWithItsTime(t *testing.T) {
+	n := &names{err: errDNS}
+	resolved(t, n, nil, func(t *testing.T, r *rig) {
+		for n.times() < 3 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(5 * time.Millisecond) // the next one comes later
+		s := r.upstream.Stats()
+		if !strings.Contains(s.LastDialError, "origin.test") || s.SinceDialError < 5*time.Millisecond || s.SinceDialError > 6*time.Millisecond {
+			t.Errorf("the last error is %q, %v ago, want 5 to 6 ms", s.LastDialError, s.SinceDialError)
+		}
+	})
+}
+
 func TestRequestsWaitForTheFirstLookup(t *testing.T) {
 	n := &names{hangs: true}
 	resolved(t, n, func(p *pool.Policy) { p.MaxWait = time.Minute }, func(t *testing.T, r *rig) {

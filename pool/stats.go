@@ -20,8 +20,8 @@ type Stats struct {
 	Leaving                                    int           // of the idle ones, those about to end, whose replacements are wanted
 	OldestWait                                 time.Duration // for how long the first of those that wait has waited
 	Endpoints                                  int           // addresses in use
-	LastDialError                              string        // empty when the newest dial succeeded
-	SinceDialError                             time.Duration // since the last dial failed; 0: none has
+	LastDialError                              string        // the newest dial or resolver error, empty when the newest dial succeeded
+	SinceDialError                             time.Duration // since the last dial failed, or lookup without which none can be made; 0: none has
 	Ports                                      []PortUse     // towards the upstream's endpoints
 	IdleLimits                                 []IdleLimit
 	Addresses                                  []EndpointStats // the endpoints one by one, by address
@@ -192,8 +192,8 @@ func (u *Upstream) Stats() Stats {
 		Endpoints: len(a.endpoints), Warm: a.floor(now), Wanted: a.want(now), Leaving: a.leaving, OldestWait: a.waiting.oldest(now),
 		Addresses: u.addresses(now),
 	}
-	if u.mu.dialError > 0 {
-		s.SinceDialError = max(1, now-u.mu.dialError)
+	if a.failedAt > 0 {
+		s.SinceDialError = max(1, now-a.failedAt)
 	}
 	for c := range u.mu.conns {
 		sent, received := c.traffic()

@@ -33,7 +33,6 @@ type Upstream struct {
 		closed    bool
 		counters  Counters
 		sampleAt  instant // when the kernel is to be asked for the figures of all connections; 0: it tells none
-		dialError instant // when the last dial failed; 0: none has
 		retrying  int     // exchanges under way that are being sent again
 		timer     *time.Timer
 		waiters   []*waiter          // for a state of all this
@@ -491,7 +490,6 @@ func (u *Upstream) dial(s *slot) {
 		delete(u.mu.dials, s)
 		u.mu.counters.DialsFailed++
 		u.mu.counters.DialFailures[failure.reason]++
-		u.mu.dialError = now
 		u.mu.admission.dialFailed(s, failure, now)
 		u.checkEmpty()
 		todo := u.settle()

@@ -2662,9 +2662,10 @@ type UpstreamStats struct {
 	SlowStartRoundsSaved uint64 `protobuf:"varint,30,opt,name=slow_start_rounds_saved,json=slowStartRoundsSaved,proto3" json:"slow_start_rounds_saved,omitempty"`
 	// Its endpoints, by address.
 	Endpoints []*EndpointStats `protobuf:"bytes,31,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
-	// Why the last dial failed, in words. Empty: none failed since the last one that succeeded.
+	// Why the last dial failed, or the last lookup of the addresses, without which none can be made, in words. Empty: none failed
+	// since the last dial that succeeded.
 	LastDialError string `protobuf:"bytes,32,opt,name=last_dial_error,json=lastDialError,proto3" json:"last_dial_error,omitempty"`
-	// When the last dial failed. Unset: none did.
+	// When that was, or the one before the last dial that succeeded. Unset: none failed.
 	LastDialErrorTime *timestamppb.Timestamp `protobuf:"bytes,33,opt,name=last_dial_error_time,json=lastDialErrorTime,proto3" json:"last_dial_error_time,omitempty"`
 	// Requests sent only to keep windows open.
 	UpkeepRequests uint64 `protobuf:"varint,34,opt,name=upkeep_requests,json=upkeepRequests,proto3" json:"upkeep_requests,omitempty"`
