@@ -127,6 +127,9 @@ func (o *origins) admit(who *asker, r *wireRequest) (*pool.Upstream, hold, *pool
 	name := r.upstream
 	e := o.book.get(name)
 	if e == nil { // else it has been looked at
+		if o.rules.Load().allowed.Empty() { // then its form is not what is wrong
+			return nil, hold{}, noOrigins(name)
+		}
 		if err := config.CheckOrigin(name); err != nil {
 			return nil, hold{}, badOrigin(name, err)
 		}
@@ -145,14 +148,27 @@ func (o *origins) admit(who *asker, r *wireRequest) (*pool.Upstream, hold, *pool
 	return o.add(who, name)
 }
 
-// badOrigin refuses what is no origin. A text that may hold a password is not
-// repeated.
-func badOrigin(name string, why error) *pool.Error {
-	if strings.Contains(name, "@") {
-		name = ""
-	}
+// noOrigins refuses whatever origin: the operator lets callers name none.
+func noOrigins(name string) *pool.Error {
 	return &pool.Error{
-		Reason: pool.ReasonInvalidRequest, Delivery: pool.DeliveryNotSent, Upstream: name,
+		Reason: pool.ReasonUnknownUpstream, Delivery: pool.DeliveryNotSent, Upstream: withoutPassword(name),
+		Detail: "callers must name a configured upstream; origins they may not name, unless dynamic_origins.allow lets them",
+	}
+}
+
+// withoutPassword is a name that can be repeated: nothing where it may hold a
+// password.
+func withoutPassword(name string) string {
+	if strings.Contains(name, "@") {
+		return ""
+	}
+	return name
+}
+
+// badOrigin refuses what is no origin.
+func badOrigin(name string, why error) *pool.Error {
+	return &pool.Error{
+		Reason: pool.ReasonInvalidRequest, Delivery: pool.DeliveryNotSent, Upstream: withoutPassword(name),
 		Detail: "the request cannot be sent", Err: &fieldError{"request.upstream", why.Error()},
 	}
 }
@@ -217,10 +233,7 @@ func (o *origins) add(who *asker, name string) (*pool.Upstream, hold, *pool.Erro
 func (r *originRules) refuses(who *asker, name string) *pool.Error {
 	switch {
 	case r.allowed.Empty():
-		return &pool.Error{
-			Reason: pool.ReasonUnknownUpstream, Delivery: pool.DeliveryNotSent, Upstream: name,
-			Detail: "callers must name a configured upstream; origins they may not name, unless dynamic_origins.allow lets them",
-		}
+		return noOrigins(name)
 	case !r.allowed.Allow(name):
 		return &pool.Error{
 			Delivery: pool.DeliveryNotSent, Upstream: name,

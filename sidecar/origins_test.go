@@ -86,9 +86,14 @@ func TestACallerNamesAnOriginThatTheListHas(t *testing.T) {
 func TestOriginsCannotBeNamedUnlessTheOperatorSaysSo(t *testing.T) {
 	at := site(t, hello)
 	h := startWith(t, settings(shortDir(t)))
-	r := refused(t, h.client(t), &warmpoolv1.HttpRequest{Upstream: at})
-	r.want(t, codes.NotFound, warmpoolv1.Reason_REASON_UNKNOWN_UPSTREAM, warmpoolv1.Delivery_DELIVERY_NOT_SENT)
-	r.says(t, "dynamic_origins.allow")
+	for _, name := range []string{at, "https://API.example.com", at + "/path", "https://me:secret@api.example.com"} { // whatever else is wrong
+		r := refused(t, h.client(t), &warmpoolv1.HttpRequest{Upstream: name})
+		r.want(t, codes.NotFound, warmpoolv1.Reason_REASON_UNKNOWN_UPSTREAM, warmpoolv1.Delivery_DELIVERY_NOT_SENT)
+		r.says(t, "dynamic_origins.allow")
+		if strings.Contains(r.message, "secret") || strings.Contains(r.info.String(), "secret") {
+			t.Errorf("the password is repeated: %q, %v", r.message, r.info)
+		}
+	}
 	if got := h.listed(t); len(got) != 0 {
 		t.Errorf("there are %q", got)
 	}

@@ -142,11 +142,11 @@ func TestAStreamsMistakesAreNamed(t *testing.T) {
 		Trailers: &warmpoolv1.Trailers{Trailers: []*warmpoolv1.Header{{Name: "X-Sum", Value: "42"}}},
 	}}
 	for name, messages := range map[string][]*warmpoolv1.StreamRequest{
-		"no head":             {data("abc")},
-		"two heads":           {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, {Part: &warmpoolv1.StreamRequest_Head{Head: head}}},
-		"a body too long":     {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, data("abcd")},
-		"a body too short":    {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, {Part: &warmpoolv1.StreamRequest_Data{Data: []byte("a")}, End: true}},
-		"a wrong method":      {{Part: &warmpoolv1.StreamRequest_Head{Head: &warmpoolv1.HttpRequest{Upstream: "web", Method: "A B"}}}},
+		"no head":          {data("abc")},
+		"two heads":        {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, {Part: &warmpoolv1.StreamRequest_Head{Head: head}}},
+		"a body too long":  {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, data("abcd")},
+		"a body too short": {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, {Part: &warmpoolv1.StreamRequest_Data{Data: []byte("a")}, End: true}},
+		"a wrong method":   {{Part: &warmpoolv1.StreamRequest_Head{Head: &warmpoolv1.HttpRequest{Upstream: "web", Method: "A B"}}}},
 		"trailers after a body of declared length":   {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, data("abc"), trailers},
 		"trailers before the end of declared length": {{Part: &warmpoolv1.StreamRequest_Head{Head: head}}, trailers},
 		"trailers after a body declared as empty": {{Part: &warmpoolv1.StreamRequest_Head{Head: &warmpoolv1.HttpRequest{
