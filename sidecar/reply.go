@@ -16,6 +16,7 @@ type reply struct {
 	message []byte
 	memory  *[]byte // message's, of messages; nil: none yet
 	open    int     // where the length of a body of unknown length is to stand; 0: nowhere
+	alone   bool    // it is a SendResponse of its own
 }
 
 // Head implements pool.Sink.
@@ -24,6 +25,10 @@ func (r *reply) Head(head *h1.Head, length int64) error {
 		r.memory = messages.Get(0)
 	}
 	m := (*r.memory)[:0]
+	if r.alone {
+		m = protowire.AppendTag(m, sendResponseResponse, protowire.BytesType)
+		m = append(m, make([]byte, openLength)...)
+	}
 	m = protowire.AppendTag(m, responseStatus, protowire.VarintType)
 	m = protowire.AppendVarint(m, uint64(head.Status))
 	for name, value := range head.EndToEnd {
@@ -94,6 +99,9 @@ func (r *reply) Filled(n int) error {
 	return nil
 }
 
+// aloneTag is the tag's length before a response that is a message of its own.
+const aloneTag = 1
+
 // complete ends the message.
 func (r *reply) complete(trailers []h1.Field, receipt *pool.Receipt) {
 	if r.open > 0 {
@@ -110,5 +118,8 @@ func (r *reply) complete(trailers []h1.Field, receipt *pool.Receipt) {
 			panic("sidecar: a receipt cannot be encoded: " + err.Error()) // it holds numbers and an address
 		}
 		r.message = protowire.AppendBytes(r.message, encoded)
+	}
+	if r.alone {
+		putOpenLength(r.message[aloneTag:], len(r.message)-aloneTag-openLength)
 	}
 }

@@ -43,7 +43,7 @@ type sendCall struct {
 	done    chan struct{}
 }
 
-var sendCalls = sync.Pool{New: func() any { return &sendCall{done: make(chan struct{}, 1)} }}
+var sendCalls = sync.Pool{New: func() any { return &sendCall{done: make(chan struct{}, 1), reply: reply{alone: true}} }}
 
 // sendHandler is Send's gRPC method, in the place of the generated one.
 func sendHandler(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // gRPC's order
@@ -129,9 +129,7 @@ var errNoMessage = errors.New("not a protocol buffers message")
 
 // give implements outbound: the SendResponse. The call is over with it.
 func (c *sendCall) give() mem.BufferSlice {
-	prefix := protowire.AppendTag(make([]byte, 0, 8), sendResponseResponse, protowire.BytesType)
-	prefix = protowire.AppendVarint(prefix, uint64(len(c.reply.message)))
-	data := mem.BufferSlice{mem.SliceBuffer(prefix), c.reply.take()}
+	data := mem.BufferSlice{c.reply.take()}
 	c.release()
 	return data
 }
