@@ -42,11 +42,6 @@ func (c DialCause) String() string {
 	return nameOf([]string{"waiting", "floor", "replacement", "demand", "preconnect", "probe"}, uint8(c))
 }
 
-// DialCauses lists every cause of a dial.
-func DialCauses() []DialCause {
-	return []DialCause{DialWaiting, DialFloor, DialReplacement, DialDemand, DialPreconnect, DialProbe}
-}
-
 // pump starts the dials that are wanted and allowed: one for each request that
 // waits without one, and what is lacking of the connections that are to be kept.
 func (a *admission) pump(now instant) {

@@ -124,11 +124,11 @@ type prepared struct {
 // prepare checks an upstream that comes from there. The error is a *config.Error
 // with all mistakes.
 func (b *book) prepare(u *warmpoolv1.Upstream, source warmpoolv1.UpstreamSource) (*prepared, error) {
-	read := config.Read
+	policyOf := config.Policy
 	if source == warmpoolv1.UpstreamSource_UPSTREAM_SOURCE_DYNAMIC {
-		read = config.ReadOrigin
+		policyOf = config.OriginPolicy
 	}
-	policy, files, err := read(u, b.dir)
+	policy, files, err := policyOf(u, b.dir)
 	if err != nil {
 		return nil, err
 	}

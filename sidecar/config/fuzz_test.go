@@ -45,14 +45,14 @@ func FuzzLoad(f *testing.F) {
 			}
 			return
 		}
-		if err := Validate(loaded.Config); err != nil {
+		if err := checked(loaded.Config); err != nil {
 			t.Errorf("it loads, but is not valid: %v", err)
 		}
 		if !proto.Equal(WithDefaults(loaded.Config), loaded.Config) {
 			t.Error("a default is missing")
 		}
 		for _, u := range loaded.Config.GetUpstreams() {
-			policy, err := Policy(u, dir)
+			policy, _, err := Policy(u, dir)
 			if err != nil {
 				t.Errorf("it loads, but has no policy: %v", err)
 			} else if err := policy.Validate(); err != nil {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"go.yaml.in/yaml/v3"
+
+	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
 
 // write puts a file into a folder of the test's own.
@@ -26,6 +28,13 @@ func write(t testing.TB, name, content string) string {
 func load(t testing.TB, extension, content string) (*Loaded, error) {
 	t.Helper()
 	return Load(Source{File: write(t, "warmpool"+extension, content)})
+}
+
+// checked is what is wrong with a configuration that was not loaded from a file.
+func checked(c *warmpoolv1.Config) error {
+	p := newProblems()
+	p.config(c)
+	return p.err("")
 }
 
 // problemsOf is what an error lists.

@@ -252,9 +252,9 @@ func OriginUpstream(c *warmpoolv1.Config, origin string) *warmpoolv1.Upstream {
 	return WithDefaults(u)
 }
 
-// ReadOrigin is Read for an upstream that OriginUpstream made. Its policy guards
+// OriginPolicy is Policy for an upstream that OriginUpstream made. Its policy guards
 // addresses, unless its host is one: then the operator has allowed that very one.
-func ReadOrigin(u *warmpoolv1.Upstream, dir string) (pool.Policy, []File, error) {
+func OriginPolicy(u *warmpoolv1.Upstream, dir string) (pool.Policy, []File, error) {
 	p := newProblems()
 	ip, err := readOrigin(u.GetUrl())
 	if err != nil || u.GetName() != u.GetUrl() {

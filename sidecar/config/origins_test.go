@@ -169,7 +169,7 @@ func FuzzOrigins(f *testing.F) {
 			if err := checkOrigin(name); err != nil {
 				t.Fatalf("%q is in its canonical form, and no URL of an upstream: %v", name, err)
 			}
-			policy, _, err := ReadOrigin(OriginUpstream(WithDefaults(&warmpoolv1.Config{}), name), "")
+			policy, _, err := OriginPolicy(OriginUpstream(WithDefaults(&warmpoolv1.Config{}), name), "")
 			if err == nil {
 				err = policy.Validate()
 			}
@@ -233,14 +233,14 @@ func TestAnOriginHasTheSettingsOfTheUpstreamThatItIsLike(t *testing.T) {
 	if got := OriginUpstream(c, origin); !proto.Equal(got, want) {
 		t.Errorf("got\n%v\nwant\n%v", got, want)
 	}
-	if _, _, err := ReadOrigin(OriginUpstream(c, origin), ""); err != nil {
+	if _, _, err := OriginPolicy(OriginUpstream(c, origin), ""); err != nil {
 		t.Error(err)
 	}
 	plain := OriginUpstream(c, "http://api.example.com")
 	if plain.GetConnections().GetMax() != 7 || plain.GetTls().GetMinVersion() != "1.2" {
 		t.Errorf("a plain one has %v", plain)
 	}
-	if _, _, err := ReadOrigin(plain, ""); err != nil {
+	if _, _, err := OriginPolicy(plain, ""); err != nil {
 		t.Error(err)
 	}
 	if !proto.Equal(c, before) {
@@ -253,7 +253,7 @@ func TestAnOriginHasTheSettingsOfTheUpstreamThatItIsLike(t *testing.T) {
 
 func TestAnUpstreamThatIsNoOriginIsNotReadAsOne(t *testing.T) {
 	for name, url := range map[string]string{"payments": "https://api.example.com", "https://a.example": "https://b.example", "https://a.example/": "https://a.example/"} {
-		if _, _, err := ReadOrigin(&warmpoolv1.Upstream{Name: name, Url: url}, ""); err == nil {
+		if _, _, err := OriginPolicy(&warmpoolv1.Upstream{Name: name, Url: url}, ""); err == nil {
 			t.Errorf("%q at %q is taken for an origin", name, url)
 		}
 	}

@@ -11,18 +11,12 @@ import (
 	"github.com/warmpool-dev/warmpool/pool/h1"
 )
 
-// Policy is the engine's policy for an upstream. It validates the upstream as
-// ValidateUpstream does, reads the files that its settings name, relative ones
-// in dir, and reports everything that is wrong as an *Error. What is absent has
-// its default.
-func Policy(u *warmpoolv1.Upstream, dir string) (pool.Policy, error) {
-	policy, _, err := Read(u, dir)
-	return policy, err
-}
-
-// Read is Policy, and the files that were read for it: the policy is the same as
-// long as they are.
-func Read(u *warmpoolv1.Upstream, dir string) (pool.Policy, []File, error) {
+// Policy is the engine's policy for an upstream, and the files that were read for it:
+// the policy is the same as long as they are. It checks the upstream as Load checks
+// each of a file, reads the files that its settings name, relative ones in dir, and
+// reports everything that is wrong as an *Error whose paths begin at the upstream
+// ("connections.max"). What is absent has its default.
+func Policy(u *warmpoolv1.Upstream, dir string) (pool.Policy, []File, error) {
 	p := newProblems()
 	p.upstream(u, "")
 	var files []File

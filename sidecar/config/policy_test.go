@@ -49,7 +49,7 @@ func selfSigned(t testing.TB, name string) (certificate, key []byte) {
 }
 
 func TestPolicyOfAnUpstreamWithoutSettingsIsTheEnginesDefault(t *testing.T) {
-	policy, err := Policy(&warmpoolv1.Upstream{Name: "a", Url: "http://a"}, "")
+	policy, _, err := Policy(&warmpoolv1.Upstream{Name: "a", Url: "http://a"}, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestEachSettingReachesTheEngineOrIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	plain, err := Policy(&warmpoolv1.Upstream{Name: "a", Url: "https://a"}, dir)
+	plain, _, err := Policy(&warmpoolv1.Upstream{Name: "a", Url: "https://a"}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestEachSettingReachesTheEngineOrIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", path, err)
 			return
 		}
-		policy, err := Policy(loaded.Config.GetUpstreams()[0], loaded.Dir)
+		policy, _, err := Policy(loaded.Config.GetUpstreams()[0], loaded.Dir)
 		if err != nil {
 			t.Errorf("%s: %v", path, err)
 			return
@@ -179,7 +179,7 @@ func TestPolicyReportsCredentialsThatCannotBeUsed(t *testing.T) {
 		{"an encrypted key", &warmpoolv1.Tls{CertFile: "cert.pem", KeyFile: "encrypted.pem"}, "tls.key_file", "the key is encrypted"},
 		{"the key of another", &warmpoolv1.Tls{CertFile: "cert.pem", KeyFile: "other.pem"}, "tls.key_file", "does not go with the first certificate"},
 	} {
-		policy, err := Policy(&warmpoolv1.Upstream{Name: "a", Url: "https://a", Tls: c.tls}, dir)
+		policy, _, err := Policy(&warmpoolv1.Upstream{Name: "a", Url: "https://a", Tls: c.tls}, dir)
 		found := problemsOf(t, err)
 		switch {
 		case c.message == "":
@@ -196,7 +196,7 @@ func TestPolicyReportsCredentialsThatCannotBeUsed(t *testing.T) {
 
 func TestPolicyMeansWhatZeroMeans(t *testing.T) {
 	none := durationpb.New(0)
-	policy, err := Policy(&warmpoolv1.Upstream{
+	policy, _, err := Policy(&warmpoolv1.Upstream{
 		Name: "a", Url: "https://a",
 		Connections: &warmpoolv1.Connections{MaxIdleTime: none, MaxLifetime: none, MaxRequests: proto.Uint64(1<<64 - 1)},
 		Tcp:         &warmpoolv1.Tcp{KeepaliveIdle: none},
@@ -237,18 +237,18 @@ func TestMessagesAreHeldToTheSameChecksAsFiles(t *testing.T) {
 		{&warmpoolv1.Upstream{Name: "a", Url: "http://me:secret@a"}, "url", `"http://me:xxxxx@a"`, "without user information"},
 		{unknown, "", "", "holds fields that this version does not know (number 1000)"},
 	} {
-		err := ValidateUpstream(c.upstream)
+		_, _, err := Policy(c.upstream, "")
 		found := problemsOf(t, err)
 		if !slices.ContainsFunc(found, func(p Problem) bool {
 			return p.Path == c.path && p.Value == c.value && strings.Contains(p.Message, c.message)
 		}) {
 			t.Errorf("%v: got %v, want %s  %s: %s", c.upstream, err, c.path, c.value, c.message)
 		}
-		if err := Validate(&warmpoolv1.Config{Upstreams: []*warmpoolv1.Upstream{c.upstream}}); err == nil {
+		if err := checked(&warmpoolv1.Config{Upstreams: []*warmpoolv1.Upstream{c.upstream}}); err == nil {
 			t.Errorf("%v is refused alone, but not in a configuration", c.upstream)
 		}
 	}
-	if err := Validate(nil); err != nil {
+	if err := checked(nil); err != nil {
 		t.Errorf("no configuration is all defaults: %v", err)
 	}
 }

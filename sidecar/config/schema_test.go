@@ -19,7 +19,7 @@ func TestTheSchemaCompiles(t *testing.T) {
 	if _, err := compile((*warmpoolv1.Config)(nil).ProtoReflect().Descriptor()); err != nil {
 		t.Fatal(err)
 	}
-	if err := Validate(WithDefaults(&warmpoolv1.Config{})); err != nil {
+	if err := checked(WithDefaults(&warmpoolv1.Config{})); err != nil {
 		t.Errorf("the defaults are not valid: %v", err)
 	}
 }

@@ -10,24 +10,8 @@ import (
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
 
-// Validate reports everything that is wrong with a configuration as an *Error,
-// or nil. What is absent counts as its default. Files that settings name are
-// not opened: Load and Policy do that.
-func Validate(c *warmpoolv1.Config) error {
-	p := newProblems()
-	p.config(c)
-	return p.err("")
-}
-
-// ValidateUpstream reports everything that is wrong with an upstream as an
-// *Error whose paths begin at the upstream ("connections.max"), or nil. It is
-// Validate's check of each element of `upstreams`.
-func ValidateUpstream(u *warmpoolv1.Upstream) error {
-	p := newProblems()
-	p.upstream(u, "")
-	return p.err("")
-}
-
+// config reports everything that is wrong with a configuration. What is absent counts
+// as its default. Files that settings name are not opened: Load and Policy do that.
 func (p *problems) config(c *warmpoolv1.Config) {
 	for i, u := range c.GetUpstreams() {
 		p.nameUpstream(at(upstreamsKey, i), u.GetName())
@@ -39,6 +23,7 @@ func (p *problems) config(c *warmpoolv1.Config) {
 	}
 }
 
+// upstream is config for one upstream, whose paths begin with path.
 func (p *problems) upstream(u *warmpoolv1.Upstream, path string) {
 	p.section(upstreamSchema(), u.ProtoReflect(), path)
 	p.upstreamRules(u, path)
