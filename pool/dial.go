@@ -162,6 +162,7 @@ func handshakeFailure(to netip.AddrPort, limit time.Duration, err error) *dialFa
 	switch {
 	case errors.As(err, &verify), errors.As(err, &authority):
 		f.permanent = true
+		f.err = nameCertificate(err, time.Now())
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		f.reason = ReasonDialTimeout
 		f.detail, f.err = fmt.Sprintf("the TLS handshake with %s took longer than timeouts.tls_handshake (%s)", to, limit), nil

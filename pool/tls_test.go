@@ -59,9 +59,15 @@ func (a *authority) pool() *x509.CertPool {
 // issue makes a certificate for a name, of a server and a client alike.
 func (a *authority) issue(t *testing.T, name string) tls.Certificate {
 	t.Helper()
+	return a.issueFor(t, name, time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+}
+
+// issueFor is issue for a time of its own.
+func (a *authority) issueFor(t *testing.T, name string, begin, end time.Time) tls.Certificate {
+	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		NotBefore: begin, NotAfter: end,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &a.key.PublicKey, a.key)
@@ -146,21 +152,33 @@ func TestTLSVerifiesTheNameThatIsConfiguredAndSendsIt(t *testing.T) {
 // What no retry can mend fails at once, with what was wrong.
 func TestACertificateThatDoesNotVerifyFailsAtOnce(t *testing.T) {
 	ca, stranger := newAuthority(t), newAuthority(t)
-	server := newSecure(t, &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "inner.test")}})
+	valid := ca.issue(t, "inner.test")
+	const day = 24 * time.Hour
+	ended, begins := time.Now().Add(time.Hour-10*day), time.Now().Add(time.Hour+10*day)
 	for name, test := range map[string]struct {
+		shows  tls.Certificate
 		server string
 		roots  *x509.CertPool
-		says   string
+		says   []string
 	}{
-		"wrong authority": {"inner.test", stranger.pool(), "authority"},
-		"wrong name":      {"other.test", ca.pool(), "other.test"},
+		"wrong authority": {valid, "inner.test", stranger.pool(), []string{`the certificate "inner.test", issued by "authority": `, "unknown authority"}},
+		"wrong name":      {valid, "other.test", ca.pool(), []string{"other.test"}},
+		"expired": {ca.issueFor(t, "inner.test", ended.Add(-90*day), ended), "inner.test", ca.pool(), []string{
+			`the certificate "inner.test", issued by "authority", expired at ` + ended.UTC().Format(time.RFC3339) + ", 9 days ago; it is 2",
+		}},
+		"not valid yet": {ca.issueFor(t, "inner.test", begins, begins.Add(90*day)), "inner.test", ca.pool(), []string{
+			`the certificate "inner.test", issued by "authority", is not valid before ` + begins.UTC().Format(time.RFC3339) + ", in 10 days; it is 2",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			server := newSecure(t, &tls.Config{Certificates: []tls.Certificate{test.shows}})
 			u := server.towards(t, test.server, test.roots, nil)
 			for range 3 {
 				e := (<-ask(t, u, &pool.Request{})).mustFail(t, pool.ReasonTLSFailed, pool.DeliveryNotSent)
-				if e.Endpoint.String() != server.addr || !strings.Contains(e.Error(), test.says) {
-					t.Errorf("the failure is %v", e)
+				for _, text := range test.says {
+					if e.Endpoint.String() != server.addr || !strings.Contains(e.Error(), text) {
+						t.Errorf("the failure is %v, want %s", e, text)
+					}
 				}
 				if _, ok := errors.AsType[*tls.CertificateVerificationError](e); !ok {
 					t.Errorf("the cause is %T", errors.Unwrap(e))

@@ -40,7 +40,7 @@ func explain(f *client.Failure) error {
 	if f.RetryAfter > 0 {
 		line("again in", f.RetryAfter.String())
 	}
-	line("to do", advice[f.Reason])
+	line("to do", toDo(f))
 	return errors.New(b.String())
 }
 
@@ -60,6 +60,19 @@ func deliveryText(d warmpoolv1.Delivery) string {
 	default:
 		return name
 	}
+}
+
+// toDo is what to do about a failure: more exact than by its reason alone where its
+// message tells.
+func toDo(f *client.Failure) string {
+	tls := f.Reason == warmpoolv1.Reason_REASON_TLS_FAILED
+	switch {
+	case tls && strings.Contains(f.Message, ", expired at "):
+		return "have that certificate renewed where the upstream runs, and the new one loaded there; if the time told is wrong, set the clock where the sidecar runs"
+	case tls && strings.Contains(f.Message, ", is not valid before "):
+		return "if the time told is wrong, set the clock where the sidecar runs; else have the upstream show its former certificate until then"
+	}
+	return advice[f.Reason]
 }
 
 // advice says what to do about each reason.
