@@ -109,6 +109,8 @@ func checkPlace(path string) error {
 	switch info, err := os.Stat(dir); {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("the folder %s does not exist: create it, or mount a volume there", dir)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("no permission to look at the folder %s: those above it must let user %d through (mode x)", dir, os.Getuid())
 	case err != nil:
 		return err
 	case !info.IsDir():
@@ -116,12 +118,18 @@ func checkPlace(path string) error {
 	}
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, fs.ErrPermission):
+		return noPermission(dir)
 	case err != nil:
 		return err
 	case info.Mode().Type() != fs.ModeSocket:
 		return fmt.Errorf("there is something that is not a socket (%s): remove it, or choose another path", info.Mode())
 	}
 	return nil
+}
+
+func noPermission(dir string) error {
+	return fmt.Errorf("no permission to make a socket in %s: it must be writable for user %d", dir, os.Getuid())
 }
 
 // bindAt makes a listening socket. Its permissions hold from the moment it is
@@ -132,10 +140,12 @@ func bindAt(path string, access socketAccess) (*net.UnixListener, error) {
 		return c.Control(func(fd uintptr) { narrow(fd, access.mode) })
 	}}
 	l, err := lc.Listen(context.Background(), "unix", path)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("no permission to make a socket in %s: it must be writable for user %d", filepath.Dir(path), os.Getuid())
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, noPermission(filepath.Dir(path))
+	case errors.Is(err, syscall.EROFS):
+		return nil, fmt.Errorf("the folder %s is on a read-only file system: mount a volume there (in Kubernetes an emptyDir)", filepath.Dir(path))
+	case err != nil:
 		return nil, err
 	}
 	ul := l.(*net.UnixListener) //nolint:forcetypeassert // what the network "unix" gives
