@@ -205,7 +205,11 @@ func (d *demo) invitation(mark style) string {
 	title("Call it with this binary:")
 	fmt.Fprintf(&b, "  %s send httpbin /get -i --receipt -s %s\n", ownCommand(), socket)
 	fmt.Fprintf(&b, "  %s send httpbin-tls /anything -d 'a body' -s %s\n", ownCommand(), socket)
-	title("Or with any gRPC client, such as grpcurl over the Unix socket; the API describes itself by reflection:")
+	title("See what it did, as an operator:")
+	for _, command := range []string{"stats", "connections httpbin", "upstreams show httpbin-tls"} {
+		fmt.Fprintf(&b, "  %s %s -s %s\n", ownCommand(), command, d.sidecar.Addrs().Control[0])
+	}
+	title("Or call it with any gRPC client, such as grpcurl; the API describes itself:")
 	fmt.Fprintf(&b, "  grpcurl -plaintext -unix %s describe warmpool.v1.HttpService\n", path)
 	fmt.Fprintf(&b, "  grpcurl -plaintext -unix -d '%s' %s warmpool.v1.HttpService/Send\n", `{"request": {"upstream": "httpbin", "path": "/get"}}`, path)
 	title("Its other addresses and its configuration:")

@@ -82,6 +82,7 @@ func TestDemoStaysUpAndTheCommandsItPrintsWork(t *testing.T) {
 	p := start(t, []string{"TMPDIR=/tmp"}, "demo", "--requests", "10")
 	first := p.await(" send httpbin ")
 	second := p.await(" send httpbin-tls ")
+	operator := []string{p.await(" stats "), p.await(" connections "), p.await(" upstreams ")}
 	p.await("grpcurl -plaintext -unix ")
 	configuration := p.await("warmpool.yaml")
 	p.await("Ctrl-C")
@@ -93,6 +94,13 @@ func TestDemoStaysUpAndTheCommandsItPrintsWork(t *testing.T) {
 		}
 		words := strings.Fields(strings.ReplaceAll(args, "'a body'", "a-body"))
 		warmpool(t, append([]string{"send"}, words...)...).expect(t, exitOK, `"headers"`)
+	}
+	for _, line := range operator {
+		args, ours := strings.CutPrefix(strings.TrimSpace(line), binary)
+		if !ours {
+			t.Errorf("want the command to begin with %s, got %q", binary, line)
+		}
+		warmpool(t, strings.Fields(args)...).expect(t, exitOK, "httpbin")
 	}
 	words := strings.Fields(configuration)
 	path := words[len(words)-1]
