@@ -19,6 +19,7 @@ type dialer struct {
 	policy *Policy
 	tls    *tls.Config // nil for plain HTTP
 	tcp    func(ctx context.Context, network, address string) (net.Conn, error)
+	below  int           // Options.DescriptorsBelow
 	turn   atomic.Uint32 // of the source addresses
 }
 
@@ -26,9 +27,9 @@ type dialer struct {
 type dialTimes struct{ connect, handshake time.Duration }
 
 // newDialer makes a dialer. secured is nil for plain HTTP.
-func newDialer(custom func(context.Context, string, string) (net.Conn, error), policy *Policy, secured *tls.Config) *dialer {
-	d := &dialer{policy: policy, tls: secured, tcp: custom}
-	if custom == nil {
+func newDialer(o *Options, policy *Policy, secured *tls.Config) *dialer {
+	d := &dialer{policy: policy, tls: secured, tcp: o.Dial, below: o.DescriptorsBelow}
+	if o.Dial == nil {
 		d.tcp = d.connect
 	}
 	return d
@@ -64,7 +65,12 @@ func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn
 			Enable: policy.KeepAliveIdle >= 0,
 			Idle:   policy.KeepAliveIdle, Interval: policy.KeepAliveInterval, Count: policy.KeepAliveCount,
 		},
-		Control: func(_, _ string, c syscall.RawConn) error { return setSocketOptions(c, policy) },
+		Control: func(_, _ string, c syscall.RawConn) error {
+			if err := d.leavesOthers(c); err != nil {
+				return err
+			}
+			return setSocketOptions(c, policy)
+		},
 	}
 	sources := d.sources(address)
 	if len(sources) == 0 {
@@ -81,6 +87,32 @@ func (d *dialer) connect(ctx context.Context, network, address string) (net.Conn
 	}
 	return nil, failed
 }
+
+// leavesOthers reports an error where c has a descriptor that is kept for other
+// uses of the process.
+func (d *dialer) leavesOthers(c syscall.RawConn) error {
+	if d.below == 0 {
+		return nil
+	}
+	var number int
+	if err := c.Control(func(fd uintptr) { number = int(fd) }); err != nil {
+		return err
+	}
+	if number >= d.below {
+		return &descriptorsKept{d.below}
+	}
+	return nil
+}
+
+// descriptorsKept is EMFILE while some are left, for others.
+type descriptorsKept struct{ below int }
+
+func (e *descriptorsKept) Error() string {
+	return fmt.Sprintf("%v: connections have those below %d, the rest is kept for other uses", syscall.EMFILE, e.below)
+}
+
+// Unwrap is what it would be a little later.
+func (*descriptorsKept) Unwrap() error { return syscall.EMFILE }
 
 // sources are the source addresses of the family that address is of.
 func (d *dialer) sources(address string) []netip.Addr {
@@ -144,6 +176,8 @@ func connectFailure(to netip.AddrPort, limit time.Duration, err error) *dialFail
 		f.reason = ReasonDialRefused
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		f.reason = ReasonNoLocalPort
+	case errors.Is(err, syscall.EMFILE):
+		f.err = fmt.Errorf("%w; raise the process's limit (ulimit -n) or lower connections.max", f.err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT),
 		errors.As(err, &network) && network.Timeout():
 		f.reason = ReasonDialTimeout

@@ -26,6 +26,11 @@ type Options struct {
 	// MaxDialing bounds the handshakes in flight over all upstreams, each of which
 	// has a bound of its own beside it (Policy.MaxDialing); 0: no such bound.
 	MaxDialing int
+	// DescriptorsBelow bounds the file descriptors of connections that the pool makes
+	// itself (Dial is nil): one that would get this number, or a higher one, is given
+	// up, so that connections cannot take all that the process may have. The system
+	// gives the lowest number that is free. 0: no such bound.
+	DescriptorsBelow int
 	// Observer is told what happens.
 	Observer Observer
 }

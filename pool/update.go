@@ -28,7 +28,7 @@ func newTarget(p *Pool, policy *Policy, before *target) (*target, error) {
 	} else {
 		secured = tlsConfig(&policy.TLS, o)
 	}
-	return &target{policy: policy, origin: o, dialer: newDialer(p.options.Dial, policy, secured)}, nil
+	return &target{policy: policy, origin: o, dialer: newDialer(&p.options, policy, secured)}, nil
 }
 
 func (t *TLSPolicy) equal(other *TLSPolicy) bool {

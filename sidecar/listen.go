@@ -31,6 +31,7 @@ type listener struct {
 	front   front
 	address string // as Addrs reports it
 	room    *room  // of its front; nil: no limit
+	files   *descriptors
 }
 
 // Accept implements net.Listener.
@@ -38,7 +39,12 @@ func (l *listener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.Listener.Accept()
 		if err != nil {
+			l.files.short(err)
 			return nil, err
+		}
+		if l.front == frontData && !l.files.forCallers(conn) {
+			_ = conn.Close()
+			continue
 		}
 		a := &accepted{Conn: conn, front: l.front}
 		if l.room == nil {

@@ -68,6 +68,7 @@ type Sidecar struct {
 	running   *running
 	callers   *callers
 	telemetry *telemetry
+	files     *descriptors
 	listeners []*listener
 	http      *httpService
 	data      *grpc.Server
@@ -98,6 +99,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 	s := &Sidecar{
 		settings: newSettings(cfg), log: log, version: o.Version,
 		dialLog: newDialLog(log), health: newHealth(), running: newRunning(), events: newHub(),
+		files: newDescriptors(descriptorLimit(), log),
 	}
 	hurry, cut := context.WithCancel(context.Background())
 	s.hurry, s.hurried = cut, hurry.Done()
@@ -106,8 +108,8 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 	}
 	ended := newRecent()
 	s.pool = pool.New(pool.Options{
-		MaxDialing: int(cfg.GetMaxDialing()),
-		Observer:   observers{observer(log, s.dialLog), s.events.observe(), ended.observe(), s.telemetry.observer()}.one(),
+		MaxDialing: int(cfg.GetMaxDialing()), DescriptorsBelow: s.files.connections,
+		Observer: observers{observer(log, s.dialLog), s.events.observe(), ended.observe(), s.telemetry.observer()}.one(),
 	})
 	s.book = newBook(s.pool, o.ConfigDir, s.events)
 	s.origins = newOrigins(cfg, s.book, log, s.settings.grace)
@@ -248,6 +250,7 @@ func (s *Sidecar) announce() {
 		s.log.Info("idle connections", "tcp_slow_start_after_idle", k.SlowStartAfterIdle, "tcp_congestion_control", k.Congestion,
 			"means", IdleWindows(k))
 	}
+	s.announceFiles()
 	for _, l := range s.listeners {
 		s.log.Info("listening", "front", string(l.front), "address", l.address)
 		if l.front != frontAdmin && config.BeyondLoopback(l.address) && s.settings.now.Load().GetDangerouslyUnprotected() != "" {
@@ -260,18 +263,30 @@ func (s *Sidecar) announce() {
 // limitConnections bounds the connections of the data listeners together. It says
 // once that the bound is met, and again after it has not been for a while.
 func (s *Sidecar) limitConnections(most int64) {
-	quiet := new(atomic.Int64) // until then, in nanoseconds of the wall clock
+	var often pauses
 	r := &room{most: most, full: func() {
-		now := time.Now()
-		if until := quiet.Load(); now.UnixNano() >= until && quiet.CompareAndSwap(until, now.Add(fullLogPause).UnixNano()) {
-			s.log.Warn("a connection was turned away: grpc.max_connections are open", "max_connections", most)
+		if !often.now() {
+			return
 		}
+		s.log.Warn("a connection was turned away: grpc.max_connections are open", "max_connections", most)
 	}}
 	for _, l := range s.listeners {
+		l.files = s.files
 		if l.front == frontData {
 			l.room = r
 		}
 	}
+}
+
+// pauses says when what happens often is worth another line in the log: at once,
+// and then when there has been none for fullLogPause.
+type pauses struct {
+	until atomic.Int64 // in nanoseconds of the wall clock
+}
+
+func (p *pauses) now() bool {
+	now, until := time.Now(), p.until.Load()
+	return now.UnixNano() >= until && p.until.CompareAndSwap(until, now.Add(fullLogPause).UnixNano())
 }
 
 // fullLogPause is the time in which connections that are turned away get one line.

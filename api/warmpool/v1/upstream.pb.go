@@ -1057,7 +1057,9 @@ type Grpc struct {
 	MinPingInterval *durationpb.Duration `protobuf:"bytes,5,opt,name=min_ping_interval,json=minPingInterval,proto3" json:"min_ping_interval,omitempty"`
 	// Time for a new gRPC connection to complete its handshakes.
 	ConnectionTimeout *durationpb.Duration `protobuf:"bytes,6,opt,name=connection_timeout,json=connectionTimeout,proto3" json:"connection_timeout,omitempty"`
-	// gRPC connections open at once on the data listeners together. One more is closed at once.
+	// gRPC connections open at once on the data listeners together. One more is closed at once, and so is
+	// one that would take the last of the files that the process may have open (ulimit -n): those are kept for the control
+	// plane and for probes.
 	MaxConnections *uint32 `protobuf:"varint,7,opt,name=max_connections,json=maxConnections,proto3,oneof" json:"max_connections,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
