@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 )
 
 // ClientKind is how a client asks.
@@ -218,12 +219,12 @@ func clientMain(args []string, stdin io.Reader, stdout io.Writer) error {
 		token    = flags.String("token", "", "by which the sidecar knows the caller")
 	)
 	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+		return command.Usagef("%w", err)
 	}
 	network, address, _ := strings.Cut(*front, ":")
 	newExchange := clientKinds[ClientKind(*kind)]
 	if newExchange == nil {
-		return usageError{fmt.Errorf("client: kind is %q, must be one of %q", *kind, slices.Sorted(maps.Keys(clientKinds)))}
+		return command.Usagef("client: kind is %q, must be one of %q", *kind, slices.Sorted(maps.Keys(clientKinds)))
 	}
 	ask, err := newExchange(target{network: network, address: address, path: bytesPath(*body), inFlight: *inFlight, upload: *upload, token: *token})
 	if err != nil {

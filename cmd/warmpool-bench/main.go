@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -14,36 +13,11 @@ import (
 	"syscall"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 )
 
-// Exit codes.
-const (
-	exitOK      = 0
-	exitFailure = 1
-	exitUsage   = 2
-)
-
-// usageError is a command line that cannot be carried out.
-type usageError struct{ err error }
-
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
-func main() {
-	os.Exit(exitCode(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr), os.Stderr))
-}
-
-func exitCode(err error, stderr io.Writer) int {
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return exitOK
-	}
-	fmt.Fprintln(stderr, "warmpool-bench:", err)
-	if _, ok := errors.AsType[usageError](err); ok {
-		return exitUsage
-	}
-	return exitFailure
-}
+func main() { command.Run("warmpool-bench", run) }
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	var word string
@@ -105,8 +79,7 @@ Exit code 0: measured, every answer was right. 1: not so. 2: bad usage.
 
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
-	flags := flag.NewFlagSet("warmpool-bench", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // main reports what is wrong
+	flags := command.Flags("warmpool-bench")
 	flags.IntVar(&o.rounds, "rounds", leastRounds, "rounds that count, at least 5")
 	match := flags.String("run", "", "measure only the rows whose name matches this `regexp`, such as 'HAProxy$|Send/in-flight=64'; names look like \"warmpool Send/in-flight=64/body=128\"")
 	flags.StringVar(&o.json, "json", "", "write every figure of every round to this `file`, as JSON")
@@ -116,29 +89,20 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.other, "other", "", "measure this other `binary` of warmpool too, in rows beside those of the first: what a change brings")
 	flags.IntVar(&o.clientProcs, "client-procs", 1, "GOMAXPROCS of the clients: with more than one they take, in all rows, what is measured its CPU away wherever there are no more CPUs than processes")
 	flags.BoolVar(&o.ownCPU, "own-cpu", true, "what is measured has a CPU to itself, and clients and origin share the others; false: the kernel places them, on two CPUs in another way in each run")
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, helpHead)
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
-		return o, err
-	}
+	err := command.Parse(flags, args, helpHead, stdout)
 	if err != nil {
-		return o, usageError{fmt.Errorf("%w; see -help", err)}
-	}
-	if flags.NArg() > 0 {
-		return o, usageError{fmt.Errorf("unexpected argument %q; there are flags only, see -help", flags.Arg(0))}
+		return o, err
 	}
 	if o.quick {
 		o.rounds = quickRounds
 	} else if o.rounds < leastRounds {
-		return o, usageError{fmt.Errorf("-rounds is %d, must be at least %d: fewer make no median worth reading", o.rounds, leastRounds)}
+		return o, command.Usagef("-rounds is %d, must be at least %d: fewer make no median worth reading", o.rounds, leastRounds)
 	}
 	if o.clientProcs < 1 {
-		return o, usageError{fmt.Errorf("-client-procs is %d, must be at least 1", o.clientProcs)}
+		return o, command.Usagef("-client-procs is %d, must be at least 1", o.clientProcs)
 	}
 	if o.match, err = regexp.Compile(*match); err != nil {
-		return o, usageError{fmt.Errorf("-run: %w", err)}
+		return o, command.Usagef("-run: %w", err)
 	}
 	return o, nil
 }
@@ -147,13 +111,13 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	groups := suite(o.match, o.quick, o.other != "")
 	if len(groups) == 0 {
-		return usageError{fmt.Errorf("-run %q matches no row", o.match)}
+		return command.Usagef("-run %q matches no row", o.match)
 	}
 	// Children are tied to the thread that starts them; this one ends after them.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 
-	b := &bench{haproxy: program.Find("haproxy"), warmpool: o.warmpool, other: o.other, profiles: o.profiles, clientProcs: o.clientProcs}
+	b := &bench{haproxy: program.Find("haproxy"), other: o.other, profiles: o.profiles, clientProcs: o.clientProcs}
 	if o.ownCPU {
 		b.placement = place(child.CPUs())
 	}
@@ -164,28 +128,24 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
-	if b.warmpool == "" {
-		if b.warmpool, err = program.BuildWarmpool(ctx, b.dir); err != nil {
-			return err
-		}
-	} else if err := program.Check(b.warmpool); err != nil {
-		return usageError{fmt.Errorf("-warmpool: %w", err)}
+	if b.warmpool, err = program.Warmpool(ctx, o.warmpool, b.dir); err != nil {
+		return err
 	}
 	if b.other != "" {
 		if err := program.Check(b.other); err != nil {
-			return usageError{fmt.Errorf("-other: %w", err)}
+			return command.Usagef("-other: %w", err)
 		}
 	}
 	if b.profiles != "" {
 		if err := os.MkdirAll(b.profiles, 0o750); err != nil {
-			return usageError{fmt.Errorf("-profile: %w", err)}
+			return command.Usagef("-profile: %w", err)
 		}
 	}
 
 	var out *os.File // opened before minutes are spent
 	if o.json != "" {
 		if out, err = os.Create(o.json); err != nil {
-			return usageError{fmt.Errorf("-json: %w", err)}
+			return command.Usagef("-json: %w", err)
 		}
 		defer func() { err = errors.Join(err, out.Close()) }()
 	}

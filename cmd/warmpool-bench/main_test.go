@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 )
 
 // asCommand is the variable that makes the test binary be the command, so that
@@ -62,7 +64,7 @@ func runBench(t *testing.T, args ...string) (stdout, stderr string, code int) {
 func TestQuickRunReportsEveryFigureOfEveryRow(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "report.json")
 	stdout, stderr, code := runBench(t, "-quick", "-json", file)
-	if code != exitOK {
+	if code != command.ExitOK {
 		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
 	}
 	text, err := os.ReadFile(file)
@@ -161,7 +163,7 @@ func checkRow(t *testing.T, row Row, haproxy bool) {
 func TestProfilesOfTheSidecarAreWritten(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "profiles")
 	stdout, stderr, code := runBench(t, "-quick", "-profile", dir, "-run", "Send/in-flight=64/body=128$")
-	if code != exitOK {
+	if code != command.ExitOK {
 		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
 	}
 	for round := range quickRounds {
@@ -182,8 +184,8 @@ func TestASidecarThatDoesNotStartFailsTheRunWithWhatItSaid(t *testing.T) {
 	}
 	// This binary knows no word "serve" and exits with bad usage.
 	_, stderr, code := runBench(t, "-quick", "-run", "Send/in-flight=1/", "-warmpool", self)
-	if code != exitFailure {
-		t.Errorf("exit code %d, want %d", code, exitFailure)
+	if code != command.ExitFailure {
+		t.Errorf("exit code %d, want %d", code, command.ExitFailure)
 	}
 	for _, want := range []string{"warmpool: exit status 2", `unexpected argument "serve"`} {
 		if !strings.Contains(stderr, want) {
@@ -235,8 +237,8 @@ func TestBadUsageExitsWithTwoAndSaysWhatIsAllowed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			err := run(c.args, strings.NewReader(""), io.Discard, io.Discard)
 			var said strings.Builder
-			if code := exitCode(err, &said); code != exitUsage || !strings.Contains(said.String(), c.want) {
-				t.Errorf("exit code %d, %q; want %d and %q", code, said.String(), exitUsage, c.want)
+			if code := command.ExitCode("warmpool-bench", err, &said); code != command.ExitUsage || !strings.Contains(said.String(), c.want) {
+				t.Errorf("exit code %d, %q; want %d and %q", code, said.String(), command.ExitUsage, c.want)
 			}
 		})
 	}
@@ -245,7 +247,7 @@ func TestBadUsageExitsWithTwoAndSaysWhatIsAllowed(t *testing.T) {
 func TestHelpIsPrintedAndSucceeds(t *testing.T) {
 	var stdout strings.Builder
 	err := run([]string{"-help"}, strings.NewReader(""), &stdout, io.Discard)
-	if code := exitCode(err, io.Discard); code != exitOK || !strings.Contains(stdout.String(), "-quick") {
+	if code := command.ExitCode("warmpool-bench", err, io.Discard); code != command.ExitOK || !strings.Contains(stdout.String(), "-quick") {
 		t.Errorf("exit code %d:\n%s", code, stdout.String())
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/mem"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 	"github.com/warmpool-dev/warmpool/pool/nonblock"
 )
 
@@ -273,7 +274,7 @@ func originMain(args []string, stdin io.Reader, stdout io.Writer) error {
 	flags := flag.NewFlagSet("origin", flag.ContinueOnError)
 	after := flags.Duration("after", 0, "time from a request to its answer")
 	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+		return command.Usagef("%w", err)
 	}
 	l, err := child.InheritedListener(0)
 	if err != nil {

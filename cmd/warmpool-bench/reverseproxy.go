@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 )
 
 // reverseProxyMain is the process of a proxy that is the standard library's
@@ -24,11 +25,11 @@ func reverseProxyMain(args []string, stdin io.Reader) error {
 		idle   = flags.Int("idle", 64, "idle connections kept to the origin")
 	)
 	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+		return command.Usagef("%w", err)
 	}
 	to, err := url.Parse(*origin)
 	if err != nil {
-		return usageError{err}
+		return command.Usagef("%w", err)
 	}
 	server := &http.Server{ //nolint:gosec // no time-outs: its clients are ours, and timers would cost it CPU
 		Handler: &httputil.ReverseProxy{

@@ -12,6 +12,7 @@ import (
 	"runtime/pprof"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 	"github.com/warmpool-dev/warmpool/sidecar"
 	"github.com/warmpool-dev/warmpool/sidecar/config"
 )
@@ -30,7 +31,7 @@ func sidecarMain(ctx context.Context, args []string, stdin io.Reader, stdout io.
 	flags := flag.NewFlagSet("sidecar", flag.ContinueOnError)
 	file := flags.String("c", "", "configuration file")
 	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+		return command.Usagef("%w", err)
 	}
 	loaded, err := config.Load(config.Source{File: *file})
 	if err != nil {

@@ -2,11 +2,11 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"reflect"
 	"slices"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 )
 
 // kept reads the report of an earlier run, of which this one measures some parts
@@ -17,14 +17,14 @@ func (o options) kept() (*Report, error) {
 	}
 	text, err := os.ReadFile(o.keep)
 	if err != nil {
-		return nil, usageError{fmt.Errorf("-keep: %w", err)}
+		return nil, command.Usagef("-keep: %w", err)
 	}
 	var r Report
 	if err := json.Unmarshal(text, &r); err != nil {
-		return nil, usageError{fmt.Errorf("-keep: %s: %w", o.keep, err)}
+		return nil, command.Usagef("-keep: %s: %w", o.keep, err)
 	}
 	if !reflect.DeepEqual(r.Plan, o.plan) || r.Link != o.setting {
-		return nil, usageError{errors.New("-keep: " + o.keep + " was measured by another plan or on another link: one table cannot hold both")}
+		return nil, command.Usagef("-keep: %s was measured by another plan or on another link: one table cannot hold both", o.keep)
 	}
 	return &r, nil
 }

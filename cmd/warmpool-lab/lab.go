@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 	"github.com/warmpool-dev/warmpool/cmd/warmpool-lab/link"
 	"github.com/warmpool-dev/warmpool/cmd/warmpool-lab/netns"
 )
@@ -164,10 +165,10 @@ func (l *lab) end(p *child.Process) {
 // with the link's figures.
 func linkMain(args []string, stdin io.Reader, stdout io.Writer) error {
 	var s link.Setting
-	flags := newFlags("link")
+	flags := command.Flags("link")
 	settingFlags(flags, &s)
 	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+		return command.Usagef("%w", err)
 	}
 	// Little is allocated, and a collector that others keep from running would hold
 	// up the link.

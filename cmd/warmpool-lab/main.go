@@ -15,38 +15,13 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 	"github.com/warmpool-dev/warmpool/cmd/warmpool-lab/link"
 	"github.com/warmpool-dev/warmpool/cmd/warmpool-lab/netns"
 )
 
-// Exit codes.
-const (
-	exitOK      = 0 // measured; or skipped, which is said
-	exitFailure = 1
-	exitUsage   = 2
-)
-
-// usageError is a command line that cannot be carried out.
-type usageError struct{ err error }
-
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
-func main() {
-	os.Exit(exitCode(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr), os.Stderr))
-}
-
-func exitCode(err error, stderr io.Writer) int {
-	if err == nil || errors.Is(err, flag.ErrHelp) {
-		return exitOK
-	}
-	fmt.Fprintln(stderr, "warmpool-lab:", err)
-	if _, ok := errors.AsType[usageError](err); ok {
-		return exitUsage
-	}
-	return exitFailure
-}
+func main() { command.Run("warmpool-lab", run) }
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) error {
 	var word string
@@ -113,12 +88,6 @@ Exit code 0: measured, or skipped. 1: it failed, or warmpool failed a request.
 
 `
 
-func newFlags(name string) *flag.FlagSet {
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // main reports what is wrong
-	return flags
-}
-
 func settingFlags(flags *flag.FlagSet, s *link.Setting) {
 	flags.DurationVar(&s.OneWay, "oneway", 25*time.Millisecond, "delay of every packet, each way")
 	flags.Int64Var(&s.Rate, "rate", 0, "`bits` per second, each way; 0: unlimited")
@@ -127,7 +96,7 @@ func settingFlags(flags *flag.FlagSet, s *link.Setting) {
 
 func parseOptions(args []string, stdout io.Writer) (options, error) {
 	var o options
-	flags := newFlags("warmpool-lab")
+	flags := command.Flags("warmpool-lab")
 	settingFlags(flags, &o.setting)
 	quick := flags.Bool("quick", false, "smoke test in less than a minute: every part once, too little to conclude anything from")
 	only := flags.String("only", "", "measure only these `parts`, separated by commas")
@@ -137,24 +106,16 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 	flags.StringVar(&o.warmpool, "warmpool", "", "measure this `binary`; default: build cmd/warmpool")
 	flags.StringVar(&o.selection, "selection", "", "`policy` by which warmpool chooses a connection for an upload; default: warmpool's own")
 	flags.BoolVar(&o.required, "required", false, "fail instead of being skipped where something is lacking")
-	err := flags.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		fmt.Fprint(stdout, helpHead)
-		flags.SetOutput(stdout)
-		flags.PrintDefaults()
+	if err := command.Parse(flags, args, helpHead, stdout); err != nil {
 		return o, err
 	}
 	switch {
-	case err != nil:
-		return o, usageError{fmt.Errorf("%w; see -help", err)}
-	case flags.NArg() > 0:
-		return o, usageError{fmt.Errorf("unexpected argument %q; there are flags only, see -help", flags.Arg(0))}
 	case o.setting.OneWay <= 0 || o.setting.OneWay > time.Second:
-		return o, usageError{fmt.Errorf("-oneway is %s, must be above 0s and at most 1s", o.setting.OneWay)}
+		return o, command.Usagef("-oneway is %s, must be above 0s and at most 1s", o.setting.OneWay)
 	case o.setting.Rate < 0 || o.setting.Queue < 0:
-		return o, usageError{errors.New("-rate and -queue must not be negative")}
+		return o, command.Usagef("-rate and -queue must not be negative")
 	case o.setting.Queue > 0 && o.setting.Rate == 0:
-		return o, usageError{errors.New("-queue has no meaning without -rate")}
+		return o, command.Usagef("-queue has no meaning without -rate")
 	}
 	o.plan = planOf(*quick)
 	o.only = sections
@@ -162,7 +123,7 @@ func parseOptions(args []string, stdout io.Writer) (options, error) {
 		o.only = nil
 		for name := range strings.SplitSeq(*only, ",") {
 			if !slices.Contains(sections, Section(name)) {
-				return o, usageError{fmt.Errorf("-only: there is no part %q; there are %s", name, join(sections))}
+				return o, command.Usagef("-only: there is no part %q; there are %s", name, join(sections))
 			}
 			o.only = append(o.only, Section(name))
 		}
@@ -194,7 +155,7 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 
 	began := time.Now()
 	l := &lab{
-		plan: o.plan, setting: o.setting, selection: o.selection, warmpool: o.warmpool,
+		plan: o.plan, setting: o.setting, selection: o.selection,
 		say: func(format string, args ...any) {
 			fmt.Fprintf(stderr, "%5s  %s\n", time.Since(began).Truncate(time.Second), fmt.Sprintf(format, args...))
 		},
@@ -220,12 +181,8 @@ func (o options) run(ctx context.Context, stdout, stderr io.Writer) (err error) 
 	if err := l.build(ctx); err != nil {
 		return err
 	}
-	if l.warmpool == "" {
-		if l.warmpool, err = program.BuildWarmpool(ctx, l.dir); err != nil {
-			return err
-		}
-	} else if err := program.Check(l.warmpool); err != nil {
-		return usageError{fmt.Errorf("-warmpool: %w", err)}
+	if l.warmpool, err = program.Warmpool(ctx, o.warmpool, l.dir); err != nil {
+		return err
 	}
 	report, err := l.measure(ctx, o.only)
 	if err != nil {
@@ -256,7 +213,7 @@ func (o options) outputs() (f outputs, err error) {
 			continue
 		}
 		if *file.to, err = os.OpenFile(file.name, os.O_WRONLY|os.O_CREATE, 0o644); err != nil { //nolint:gosec // a figure for others to read
-			return f, usageError{fmt.Errorf("%s: %w", file.flag, err)}
+			return f, command.Usagef("%s: %w", file.flag, err)
 		}
 	}
 	return f, nil

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 	"github.com/warmpool-dev/warmpool/cmd/internal/program"
 	"github.com/warmpool-dev/warmpool/cmd/warmpool-lab/link"
 	"github.com/warmpool-dev/warmpool/sidecar/config"
@@ -33,7 +34,7 @@ func TestWrongCommandLinesAreRefusedWithWhatIsAllowed(t *testing.T) {
 		"-fast":              "see -help",
 	} {
 		_, err := parseOptions(strings.Fields(args), io.Discard)
-		if _, ok := errors.AsType[usageError](err); !ok || !strings.Contains(err.Error(), want) {
+		if _, ok := errors.AsType[*command.UsageError](err); !ok || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want a usage error with %q", args, err, want)
 		}
 	}

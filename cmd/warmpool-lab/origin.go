@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"github.com/warmpool-dev/warmpool/cmd/internal/child"
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 )
 
 // maxAnswer bounds the body that a path may ask for.
@@ -101,7 +102,7 @@ func originMain(args []string, stdin io.Reader, stdout io.Writer) error {
 	key := flags.String("key", "", "file with its key")
 	quick := flags.Bool("quick", false, "the quick plan")
 	if err := flags.Parse(args); err != nil {
-		return usageError{err}
+		return command.Usagef("%w", err)
 	}
 	plan := planOf(*quick)
 	pair, err := tls.LoadX509KeyPair(*cert, *key)

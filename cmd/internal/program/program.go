@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/warmpool-dev/warmpool/cmd/internal/command"
 )
 
 // NotInstalledError says that a peer cannot be measured on this machine.
@@ -30,8 +32,19 @@ func Find(program string) string {
 	return ""
 }
 
-// BuildWarmpool builds cmd/warmpool into dir and returns the binary's path.
-func BuildWarmpool(ctx context.Context, dir string) (string, error) {
+// Warmpool is the path of the binary to measure: the one that the flag -warmpool
+// names, or, where it names none, one that is built from cmd/warmpool into dir.
+func Warmpool(ctx context.Context, named, dir string) (string, error) {
+	if named == "" {
+		return buildWarmpool(ctx, dir)
+	}
+	if err := Check(named); err != nil {
+		return "", command.Usagef("-warmpool: %w", err)
+	}
+	return named, nil
+}
+
+func buildWarmpool(ctx context.Context, dir string) (string, error) {
 	const pkg = "github.com/warmpool-dev/warmpool/cmd/warmpool"
 	path := filepath.Join(dir, "warmpool")
 	out, err := exec.CommandContext(ctx, "go", "build", "-o", path, pkg).CombinedOutput() //nolint:gosec // a folder of our own
