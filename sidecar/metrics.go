@@ -3,11 +3,9 @@ package sidecar
 import (
 	"context"
 	"errors"
-	"maps"
 	"net/netip"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -24,17 +22,14 @@ import (
 type metrics struct {
 	meter metric.Meter
 
-	requestDuration    metric.Float64Histogram
+	requestDuration    *durations
+	waitTime           *durations
 	connectionDuration metric.Float64Histogram
 	createTime         metric.Float64Histogram
-	waitTime           metric.Float64Histogram
 	lookupDuration     metric.Float64Histogram
 
-	// attempts holds, for each attemptKind that was seen, the options of its record, so
-	// that recording allocates nothing. The map is replaced, not changed.
-	attempts atomic.Pointer[map[attemptKind][]metric.RecordOption]
+	kinds    *kinds
 	upstream sync.Map // name -> []metric.RecordOption
-	mu       sync.Mutex
 
 	described []described
 }
@@ -42,18 +37,6 @@ type metrics struct {
 // described is what the documentation says of an instrument, for the test that
 // holds it to the instruments that there are.
 type described struct{ kind, name, unit, by, description string }
-
-// attemptKind is what tells the records of attempts apart.
-type attemptKind struct {
-	upstream, host, port string
-	method               uint8 // in methods
-	status               uint16
-	reason               pool.Reason
-}
-
-// maxKinds bounds what is kept of outcomes; the SDK bounds what it counts
-// apart at 2,000 for each instrument.
-const maxKinds = 2000
 
 // Names of attributes.
 const (
@@ -87,16 +70,21 @@ func methodOf(method string) uint8 {
 	return 0
 }
 
-// Boundaries of the histograms, in seconds. A warm connection on the same
-// machine answers within a fraction of a millisecond.
+// Boundaries of the histograms, in seconds those that the SDK counts. A warm
+// connection on the same machine answers within a fraction of a millisecond.
 var (
-	shortTimes = []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
-	longTimes  = []float64{0.01, 0.1, 1, 5, 10, 30, 60, 300, 600, 900, 3600}
+	shortTimes = [...]time.Duration{
+		500 * time.Microsecond, time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond, 10 * time.Millisecond, 25 * time.Millisecond,
+		50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond, 500 * time.Millisecond, time.Second, 2500 * time.Millisecond,
+		5 * time.Second, 10 * time.Second,
+	}
+	longTimes = []float64{0.01, 0.1, 1, 5, 10, 30, 60, 300, 600, 900, 3600}
 )
 
-func newMetrics(meter metric.Meter) (*metrics, error) {
+// newMetrics makes the instruments. What is timed for every request is told to readers
+// by tellers; without them, by the SDK like the rest.
+func newMetrics(meter metric.Meter, tellers ...*teller) (*metrics, error) {
 	m := &metrics{meter: meter}
-	m.attempts.Store(new(map[attemptKind][]metric.RecordOption))
 	var errs []error
 	histogram := func(name, by, description string, bounds []float64) metric.Float64Histogram {
 		m.described = append(m.described, described{"histogram", name, "s", by, description})
@@ -104,11 +92,19 @@ func newMetrics(meter metric.Meter) (*metrics, error) {
 		errs = append(errs, err)
 		return h
 	}
-	m.requestDuration = histogram("http.client.request.duration", "upstream, method, status, error type, server", "Duration of attempts: one HTTP request and its response on one connection.", shortTimes)
+	timed := func(name, by, description string) *durations {
+		if len(tellers) == 0 {
+			return &durations{sdk: histogram(name, by, description, seconds(shortTimes[:]))}
+		}
+		m.described = append(m.described, described{"histogram", name, "s", by, description})
+		return newDurations(name, description, tellers...)
+	}
+	m.requestDuration = timed("http.client.request.duration", "upstream, method, status, error type, server", "Duration of attempts: one HTTP request and its response on one connection.")
 	m.connectionDuration = histogram("http.client.connection.duration", "upstream, close reason", "How long connections that ended had been established.", longTimes)
-	m.createTime = histogram("warmpool.connection.create_time", "upstream", "Time to establish a connection, TCP and TLS.", shortTimes)
-	m.waitTime = histogram("warmpool.connection.wait_time", "upstream", "Time that attempts waited for a connection; those that found one at once are not counted.", shortTimes)
-	m.lookupDuration = histogram("dns.lookup.duration", "upstream, error type", "Duration of name resolutions.", shortTimes)
+	m.createTime = histogram("warmpool.connection.create_time", "upstream", "Time to establish a connection, TCP and TLS.", seconds(shortTimes[:]))
+	m.waitTime = timed("warmpool.connection.wait_time", "upstream", "Time that attempts waited for a connection; those that found one at once are not counted.")
+	m.lookupDuration = histogram("dns.lookup.duration", "upstream, error type", "Duration of name resolutions.", seconds(shortTimes[:]))
+	m.kinds = newKinds()
 	return m, errors.Join(errs...)
 }
 
@@ -119,12 +115,7 @@ const leastWait = 100 * time.Microsecond
 func (m *metrics) observer() pool.Observer {
 	ctx := context.Background()
 	return pool.Observer{
-		AttemptEnded: func(a pool.AttemptEnd) {
-			m.requestDuration.Record(ctx, a.Duration.Seconds(), m.kind(&a)...)
-			if a.Waited >= leastWait && a.Number == 1 {
-				m.waitTime.Record(ctx, a.Waited.Seconds(), m.of(a.Upstream)...)
-			}
-		},
+		AttemptEnded: m.attemptEnded,
 		ConnectionOpened: func(c pool.ConnectionInfo) {
 			m.createTime.Record(ctx, (c.Connect + c.Handshake).Seconds(), m.of(c.Upstream)...)
 		},
@@ -141,22 +132,38 @@ func (m *metrics) observer() pool.Observer {
 	}
 }
 
-// kind is the options of an attempt's record.
-func (m *metrics) kind(a *pool.AttemptEnd) []metric.RecordOption {
-	key := attemptKind{upstream: a.Upstream, host: a.Host, port: a.Port, method: methodOf(a.Method), status: uint16(a.Status)}
+func (m *metrics) attemptEnded(a pool.AttemptEnd) {
+	key := keyOf(&a)
+	kind := m.kinds.find(&key)
+	took := kind.took.Load()
+	for took == nil || !took.record(a.Duration) {
+		took = m.requestDuration.of(key.attributes())
+		kind.took.Store(took)
+	}
+	if a.Waited < leastWait || a.Number != 1 {
+		return
+	}
+	waited := kind.waited.Load()
+	for waited == nil || !waited.record(a.Waited) {
+		waited = m.waitTime.of(attribute.NewSet(attrUpstream.String(key.upstream)))
+		kind.waited.Store(waited)
+	}
+}
+
+// keyOf is which kind an attempt is of.
+func keyOf(a *pool.AttemptEnd) kindKey {
+	key := kindKey{upstream: a.Upstream, host: a.Host, port: a.Port, method: methodOf(a.Method), status: uint16(a.Status)}
 	if config.IsOrigin(a.Upstream) {
 		key.upstream, key.host, key.port = dynamicOrigin, "", ""
 	}
 	if a.Failure != nil {
 		key.reason = a.Failure.Reason
 	}
-	if known := (*m.attempts.Load())[key]; known != nil {
-		return known
-	}
-	return m.learn(key)
+	return key
 }
 
-func (m *metrics) learn(key attemptKind) []metric.RecordOption {
+// attributes are those of http.client.request.duration.
+func (key *kindKey) attributes() attribute.Set {
 	attributes := []attribute.KeyValue{
 		attrUpstream.String(key.upstream),
 		attribute.String("http.request.method", methods[key.method]),
@@ -173,19 +180,7 @@ func (m *metrics) learn(key attemptKind) []metric.RecordOption {
 	if kind := errorType(key.reason, int(key.status)); kind != "" {
 		attributes = append(attributes, attribute.String("error.type", kind))
 	}
-	options := []metric.RecordOption{metric.WithAttributeSet(attribute.NewSet(attributes...))}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	known := *m.attempts.Load()
-	if len(known) >= maxKinds {
-		return options
-	}
-	grown := make(map[attemptKind][]metric.RecordOption, len(known)+1)
-	maps.Copy(grown, known)
-	// The key's texts are the pool's own, not a message's: they may be kept.
-	grown[key] = options
-	m.attempts.Store(&grown)
-	return options
+	return attribute.NewSet(attributes...)
 }
 
 // errorType is what OpenTelemetry calls error.type: the reason of a failed
@@ -213,12 +208,13 @@ func (m *metrics) of(upstream string) []metric.RecordOption {
 
 // forget drops what is kept of an upstream that is gone.
 func (m *metrics) forget(upstream string) {
+	if config.IsOrigin(upstream) {
+		return // as dynamicOrigin it is told of with others
+	}
 	m.upstream.Delete(upstream)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	left := maps.Clone(*m.attempts.Load())
-	maps.DeleteFunc(left, func(key attemptKind, _ []metric.RecordOption) bool { return key.upstream == upstream })
-	m.attempts.Store(&left)
+	m.requestDuration.forget(upstream)
+	m.waitTime.forget(upstream)
+	m.kinds.forget(upstream)
 }
 
 // serverOf is an endpoint as attributes.

@@ -25,6 +25,7 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/exporters/prometheus"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
@@ -135,11 +136,18 @@ func (t *telemetry) startMetrics(ctx context.Context, cfg *warmpoolv1.Config, ab
 		return err
 	}
 	options := []sdkmetric.Option{sdkmetric.WithResource(about)}
+	var tellers []*teller
+	tell := func(temporality metricdata.Temporality) *teller {
+		t := &teller{temporality: temporality}
+		tellers = append(tellers, t)
+		return t
+	}
+	bySDK := onlySDK()
 	admin := cfg.GetAdmin() != "" && cfg.GetAdmin() != off
 	if cfg.GetTelemetry().GetPrometheus() != off && admin {
 		registry := promclient.NewRegistry()
 		registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-		reader, err := prometheus.New(prometheus.WithRegisterer(registry), prometheus.WithoutScopeInfo())
+		reader, err := prometheus.New(prometheus.WithRegisterer(registry), prometheus.WithoutScopeInfo(), prometheus.WithProducer(tell(metricdata.CumulativeTemporality)))
 		if err != nil {
 			return fmt.Errorf("prometheus: %w", err)
 		}
@@ -160,16 +168,37 @@ func (t *telemetry) startMetrics(ctx context.Context, cfg *warmpoolv1.Config, ab
 		if err != nil {
 			return fmt.Errorf("OTLP metrics: %w", err)
 		}
-		options = append(options, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter)))
+		bySDK = bySDK || !explicitBuckets(exporter.Aggregation(sdkmetric.InstrumentKindHistogram))
+		told := tell(exporter.Temporality(sdkmetric.InstrumentKindHistogram))
+		options = append(options, sdkmetric.WithReader(sdkmetric.NewPeriodicReader(exporter, sdkmetric.WithProducer(told))))
 	}
 	if len(options) == 1 {
 		return nil
 	}
 	provider := sdkmetric.NewMeterProvider(options...)
 	t.shutdowns = append(t.shutdowns, provider.Shutdown)
+	if bySDK {
+		tellers = nil
+	}
 	var err error
-	t.metrics, err = newMetrics(provider.Meter(scope))
+	t.metrics, err = newMetrics(provider.Meter(scope), tellers...)
 	return err
+}
+
+// explicitBuckets reports that a reader wants histograms as durations are.
+func explicitBuckets(a sdkmetric.Aggregation) bool {
+	switch a.(type) {
+	case nil, sdkmetric.AggregationDefault, sdkmetric.AggregationExplicitBucketHistogram:
+		return true
+	}
+	return false
+}
+
+// onlySDK reports that the environment asks for something that durations have not:
+// exemplars of requests that are not traced, and experiments of the SDK with histograms.
+func onlySDK() bool {
+	return strings.EqualFold(strings.TrimSpace(os.Getenv("OTEL_METRICS_EXEMPLAR_FILTER")), "always_on") ||
+		os.Getenv("OTEL_GO_X_CARDINALITY_LIMIT") != "" || os.Getenv("OTEL_GO_X_PER_SERIES_START_TIMESTAMPS") != ""
 }
 
 func (t *telemetry) startTracing(ctx context.Context, cfg *warmpoolv1.Config, about *resource.Resource) error {

@@ -387,6 +387,61 @@ func TestOTLPGoesOverHTTPByDefault(t *testing.T) {
 	}
 }
 
+func TestDurationsAreToldAsTheReaderWantsThem(t *testing.T) {
+	const (
+		temporality = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
+		aggregation = "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION"
+		cumulative  = metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE
+		delta       = metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_DELTA
+	)
+	for _, c := range []struct {
+		name, value string
+		temporality metricspb.AggregationTemporality
+		exponential bool
+	}{
+		{"", "", cumulative, false},
+		{temporality, "delta", delta, false},
+		{temporality, "lowmemory", delta, false},
+		{aggregation, "base2_exponential_bucket_histogram", cumulative, true},
+		{"OTEL_METRICS_EXEMPLAR_FILTER", "always_on", cumulative, false},
+	} {
+		t.Run(c.name+"="+c.value, func(t *testing.T) {
+			collected := collectOverGRPC(t)
+			if c.name != "" {
+				t.Setenv(c.name, c.value)
+			}
+			h := start(t, web(t, func(http.ResponseWriter, *http.Request) {}))
+			for range 3 {
+				send(t, h.client(t), &warmpoolv1.HttpRequest{Upstream: "web"})
+			}
+			scraped := sample(t, scrape(t, h), "http_client_request_duration_seconds", "warmpool_upstream", "web").GetHistogram()
+			if scraped.GetSampleCount() != 3 || len(scraped.GetBucket()) != 15 || scraped.GetSampleSum() <= 0 {
+				t.Errorf("scraped is %v", scraped)
+			}
+			h.stopped(t)
+			m := collected.metrics["http.client.request.duration"]
+			if m.GetUnit() != "s" || !strings.HasPrefix(m.GetDescription(), "Duration of attempts") {
+				t.Errorf("told is %v", m)
+			}
+			if c.exponential {
+				points := m.GetExponentialHistogram().GetDataPoints()
+				if len(points) != 1 || points[0].GetCount() != 3 {
+					t.Errorf("told is %v", m)
+				}
+				return
+			}
+			points := m.GetHistogram().GetDataPoints()
+			if m.GetHistogram().GetAggregationTemporality() != c.temporality || len(points) != 1 || points[0].GetCount() != 3 ||
+				len(points[0].GetExplicitBounds()) != 14 || points[0].GetSum() <= 0 || points[0].GetMax() < points[0].GetMin() || points[0].GetMin() <= 0 {
+				t.Errorf("told is %v", m)
+			}
+			if exemplars := len(points[0].GetExemplars()) > 0; exemplars != (c.value == "always_on") {
+				t.Errorf("exemplars: %v", exemplars)
+			}
+		})
+	}
+}
+
 func TestTelemetryThatCannotBeAsAskedForStopsTheStart(t *testing.T) {
 	for _, c := range []struct {
 		set  map[string]string
