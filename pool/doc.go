@@ -22,7 +22,7 @@
 //	exchange.go   readHead, readBody the sink (sink.go) is told
 //	reader.go     end                the verdict: may the connection be used again?
 //	conn.go       release            idle again, or closed, with the reason
-//	exchange.go   complete           sent once more (proof.go: may it be?), or over
+//	exchange.go   complete           sent once more (proof.go: may it be? retrying.go: does the budget have it?), or over
 //
 // # Who decides and who does
 //

@@ -156,40 +156,6 @@ func (u *Upstream) submit(x *Exchange, now instant, mayBlock bool, together *Bat
 	}
 }
 
-// spoils reports that x has met so many new connections that were over before
-// it could be sent that another would be no better. An upstream that has
-// answered before is given the time of a restart: the listener that goes down
-// takes connections that nobody will serve.
-func (u *Upstream) spoils(x *Exchange) bool {
-	if x.spoilt < maxSpoilt {
-		return false
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return x.spoilt >= alwaysSpoilt || u.mu.counters.Exchanges == 0 || u.pool.now()-x.asked >= u.mu.admission.patience()
-}
-
-// allowRetry reports whether x may be sent again as far as the budget for
-// retries goes, which keeps an upstream in trouble from getting a multiple of
-// the load that troubles it, and counts it.
-func (u *Upstream) allowRetry(x *Exchange) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if !x.retrying {
-		policy := u.policy()
-		budget := max(policy.MinRetries, int(policy.RetryBudget*float64(u.mu.admission.active)))
-		if u.mu.retrying >= budget {
-			u.mu.counters.RetriesRefused++
-			return false
-		}
-		u.mu.retrying++
-		x.retrying = true
-	}
-	u.mu.counters.Retries++
-	u.mu.counters.RetriesAfter[x.fault.Reason]++
-	return true
-}
-
 // ended counts an exchange that is over, with failure or, where that is nil, with
 // a response.
 func (u *Upstream) ended(x *Exchange, failure *Error) {
@@ -206,25 +172,6 @@ func (u *Upstream) ended(x *Exchange, failure *Error) {
 	if f := u.pool.options.Observer.Refused; f != nil && failure != nil && failure.Attempts == 0 {
 		f(u.name, failure.Reason, failure.Endpoint, failure)
 	}
-}
-
-// missed counts what an attempt that failed met.
-func (u *Upstream) missed(f *Error, stale bool) {
-	u.mu.Lock()
-	if stale {
-		u.mu.counters.Stale++
-	}
-	if f != nil && f.Delivery == DeliveryNotReceived {
-		u.mu.counters.NotReceived++
-	}
-	u.mu.Unlock()
-}
-
-// retryEnded makes room in the budget again.
-func (u *Upstream) retryEnded() {
-	u.mu.Lock()
-	u.mu.retrying--
-	u.mu.Unlock()
 }
 
 // abandon stops x: its caller is gone.
@@ -539,55 +486,4 @@ func (u *Upstream) dial(s *slot) {
 		u.startOn(c, x)
 	}
 	c.serve()
-}
-
-// remind makes sure that tick runs no later than at.
-func (u *Upstream) remind(at instant) {
-	if at == 0 {
-		return
-	}
-	if set := instant(u.alarm.Load()); set != 0 && set <= at {
-		return
-	}
-	u.mu.Lock()
-	u.setAlarm(at)
-	u.mu.Unlock()
-}
-
-func (u *Upstream) setAlarm(at instant) {
-	set := instant(u.alarm.Load())
-	if at == 0 || u.mu.closed && len(u.mu.conns) == 0 || set != 0 && set <= at {
-		return
-	}
-	u.alarm.Store(int64(at))
-	u.mu.timer.Reset(max(0, at-u.pool.now()))
-}
-
-// tick lets time pass: for the decisions, and for what runs on connections.
-func (u *Upstream) tick() {
-	now := u.pool.now()
-	u.sampleDue(now)
-	var late []*conn
-	u.mu.Lock()
-	u.alarm.Store(0)
-	u.mu.admission.tick(now)
-	next := instant(0)
-	for c := range u.mu.conns {
-		at := instant(c.deadline.Load())
-		switch {
-		case at == 0:
-		case at <= now:
-			late = append(late, c)
-		case next == 0 || at < next:
-			next = at
-		}
-	}
-	u.setAlarm(next)
-	u.setAlarm(u.mu.sampleAt)
-	todo := u.settle()
-	u.mu.Unlock()
-	for _, c := range late {
-		c.expire(now)
-	}
-	u.carryOut(todo)
 }
