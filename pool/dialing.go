@@ -203,6 +203,15 @@ func (e *endpoint) idleUsed() (n int) {
 	return n
 }
 
+// dialFailure is why no connection could be made.
+type dialFailure struct {
+	reason    Reason
+	endpoint  netip.AddrPort // zero when it never came to an address
+	detail    string
+	err       error
+	permanent bool // trying again soon cannot help: a certificate that does not verify, a name that does not exist, a forbidden address
+}
+
 // failed takes note of why there is no new connection.
 func (a *admission) failed(f *dialFailure, now instant) {
 	a.failure, a.failedAt = f, max(1, now)

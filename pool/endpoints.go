@@ -35,6 +35,40 @@ const (
 	maxDeparted    = 512
 )
 
+// endpoint is the decisions' record of one address.
+type endpoint struct {
+	addr         netip.AddrPort
+	idle         []*slot // most recently used last
+	upkeep       upkeep  // of windows by requests
+	told         told    // what the kernel says of its connections
+	active       int
+	dialing      int
+	total        int
+	gone         bool    // no longer one of the upstream's addresses
+	moved        bool    // gone, and one of another origin: its connections serve until they are replaced
+	misses       int     // answers in a row that do not hold it
+	missing      instant // since when they do not
+	priority     uint16  // of a service: the lowest that can be reached is used
+	weight       uint16  // of a service, as its record has it
+	share        uint64  // of a service: of the connections, in proportion to others of its priority; at least 1
+	late         int     // of the dials, those on which nobody relies
+	retireAt     instant // gone: when the next of its connections may go …
+	retireEvery  time.Duration
+	leaving      int           // of the idle ones, those whose end is near
+	took         time.Duration // what the newest dials took at most
+	fails        int           // rounds of failed dials in a row
+	spoils       bool          // it closed connections unused: a dial's success ends its fails no more, only a connection that serves or lasts
+	ramp         int           // dials in flight at most, after failures, until as many have succeeded; 0: no limit of its own
+	retryAt      instant       // no dial before, after a failure
+	lets         idleLimit     // how long it lets connections idle, by what it did
+	letsUnused   idleLimit     // and those that never carried a request
+	lastsUsed    trusted       // for how long its connections were seen to idle
+	lastsUnused  trusted       // and those that never carried a request
+	reuse        reuse         // whether its connections may carry more than one exchange
+	noPipelining instant       // until then requests are not pipelined to it: it handled that badly
+	lost         [2]bool       // the privileges that it has lost, as was told
+}
+
 // located is an address that an answer holds.
 type located struct {
 	addr             netip.AddrPort
