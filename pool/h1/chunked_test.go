@@ -117,6 +117,9 @@ func TestLimits(t *testing.T) {
 		{name: "many one-byte chunks with long extensions", in: chunked + strings.Repeat("1;abcdefghijklmnopqrstuvwxyz=0123456789\r\nx\r\n", 3000) + "0\r\n\r\n", kind: h1.TooLarge, what: "far more"},
 		{name: "a trailer section of the limit", to: small, in: chunked + "0\r\nX-T: 4567890\r\n\r\n", trailer: "X-T: 4567890\n"},
 		{name: "a trailer section one byte over", to: small, in: chunked + "0\r\nX-T: 45678901\r\n\r\n", kind: h1.TooLarge, what: "trailer"},
+		{name: "a CR alone where the empty line would be", in: chunked + "0\r\n\rX", kind: h1.Malformed, what: "empty line"},
+		{name: "a CR that is twice there", in: chunked + "0\r\n\r\r\n", kind: h1.Malformed, what: "empty line"},
+		{name: "a CR that may yet be the empty line's", in: chunked + "0\r\n\r", waits: true},
 		{name: "endless trailers", in: chunked + "0\r\n" + strings.Repeat("X-A: v\r\n", 10000), kind: h1.TooLarge},
 		{name: "65 connection options", in: "^Connection: " + strings.Repeat("a,", 65) + "\r\n\r\n", kind: h1.TooLarge, what: "64 connection options"},
 	})

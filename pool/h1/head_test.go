@@ -49,6 +49,7 @@ func TestStatusLines(t *testing.T) {
 		malformed("a NUL in the reason", "HTTP/1.1 200 \x00"),
 		{name: "a TLS alert", in: "\x15\x03\x01\x00\x02\x02F", end: fin, kind: h1.Malformed},
 		{name: "garbage without a line end is known at once", in: "S", kind: h1.Malformed},
+		{name: "a CR alone where the empty line would be", in: "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\rX", kind: h1.Malformed, what: "empty line"},
 		{name: "LF alone", in: "HTTP/1.1 200 OK\nContent-Length: 0\r\n\r\n", kind: h1.Malformed, what: "LF alone"},
 	})
 	o := play(t, h1.ResponseTo{Method: "GET"}, open, "HTTP/1.3 404 No such thing"+rest)

@@ -51,6 +51,11 @@ func (p *Parser) scan(in []byte, limit int) (done bool, failure *ParseError) {
 		}
 	}
 	for {
+		// Only the empty line starts with a CR. Behind any other the sender may wait
+		// for its answer, and no LF ever come.
+		if len(in) > s.line+1 && in[s.line] == '\r' && in[s.line+1] != '\n' {
+			return false, malformed(s.line+1, "%s behind the CR of what would be the empty line; LF is needed", quote(in[s.line+1:s.line+2]))
+		}
 		i := bytes.IndexByte(in[s.seen:], '\n')
 		if i < 0 {
 			s.seen = len(in)
