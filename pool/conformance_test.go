@@ -133,7 +133,8 @@ func errorKind(err error) h1test.ErrorKind {
 		return h1test.TooLarge
 	case pool.ReasonResponseTruncated:
 		return h1test.Truncated
-	case pool.ReasonConnectionClosed, pool.ReasonConnectionReset, pool.ReasonWriteFailed:
+	case pool.ReasonConnectionClosed, pool.ReasonConnectionReset, pool.ReasonWriteFailed,
+		pool.ReasonDialFailed: // reset so soon that it was never seen to stand
 		return h1test.Closed
 	case pool.ReasonResponseTimeout, pool.ReasonBodyTimeout, pool.ReasonDeadlineExceeded, pool.ReasonWaitTimeout:
 		return h1test.Timeout

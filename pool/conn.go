@@ -130,8 +130,14 @@ func (c *conn) start(x *Exchange, now instant, mayBlock bool, together *Batch) b
 		return false
 	}
 	x.begin(c, now)
-	if x.gone.Load() != 0 {
+	switch {
+	case x.gone.Load() != 0:
 		x.fault = x.goneFailure()
+	case x.head.BodyLength() < 0 && !c.slot.endpoint.version.takesChunked(now):
+		x.fault = x.failure(ReasonUnsupported, DeliveryNotSent,
+			"the upstream answers in HTTP/1.0, which has no chunked bodies; one of unknown length cannot be sent to it, state the length in Content-Length", nil)
+	}
+	if x.fault != nil {
 		x.answered = true
 		c.mu.Unlock()
 		c.release(x, CloseNone)

@@ -67,6 +67,7 @@ type endpoint struct {
 	reuse        reuse         // whether its connections may carry more than one exchange
 	noPipelining instant       // until then requests are not pipelined to it: it handled that badly
 	lost         [2]bool       // the privileges that it has lost, as was told
+	version      version       // what it answers in; self-synchronised
 }
 
 // located is an address that an answer holds.

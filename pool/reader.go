@@ -241,6 +241,8 @@ func (c *conn) readHead(x *Exchange) *Error {
 	if in.parser.ViaOld() {
 		c.upstream.stopReuse(c, "a response came through an HTTP/1.0 intermediary")
 	}
+	head := in.parser.Head()
+	c.slot.endpoint.version.answered(head.Minor, head.Status, c.upstream.pool.now)
 	fault := x.readHead(&in.parser)
 	if fault == nil && !x.unexpected {
 		in.placed, _ = x.sink.(PlacedSink)

@@ -9,8 +9,9 @@ import (
 
 // RequestBody is a request's body that is handed over piece by piece while the
 // exchange runs. Its length is what the request's Content-Length field says; with
-// none it is chunked. Write and Close are for one goroutine, which calls neither
-// before Start has returned.
+// none it is chunked, and refused where the upstream answers in HTTP/1.0, which has no
+// chunks. Write and Close are for one goroutine, which calls neither before Start has
+// returned.
 //
 // A body of declared length is complete with its last byte, whether or not Close
 // has been called: an upstream that answers then has what it needs.

@@ -133,6 +133,11 @@ func playedUpstream(c h1test.Config) *warmpoolv1.Upstream {
 func (p *played) Close() { p.close() }
 
 func (p *played) Do(ctx context.Context, call h1test.Call) h1test.Outcome {
+	for _, s := range append([]string{call.Method, call.Path}, playedNames(call)...) {
+		if !utf8.ValidString(s) { // gRPC refuses it before the sidecar can
+			return h1test.Outcome{Err: h1test.Malformed, Detail: "a string of the API is UTF-8"}
+		}
+	}
 	request := &warmpoolv1.HttpRequest{Upstream: "origin", Method: call.Method, Path: call.Path, Body: call.Body}
 	for _, f := range call.Headers {
 		request.Headers = append(request.Headers, playedHeader(f[0], f[1]))
@@ -192,6 +197,14 @@ func (p *played) stream(ctx context.Context, request *warmpoolv1.HttpRequest) (o
 	}
 }
 
+func playedNames(call h1test.Call) []string {
+	names := make([]string, len(call.Headers))
+	for i, f := range call.Headers {
+		names[i] = f[0]
+	}
+	return names
+}
+
 func playedHeader(name, value string) *warmpoolv1.Header {
 	if utf8.ValidString(value) {
 		return &warmpoolv1.Header{Name: name, Value: value}
@@ -221,7 +234,8 @@ func playedError(err error) h1test.ErrorKind {
 			return h1test.TooLarge
 		case warmpoolv1.Reason_REASON_RESPONSE_TRUNCATED:
 			return h1test.Truncated
-		case warmpoolv1.Reason_REASON_CONNECTION_CLOSED, warmpoolv1.Reason_REASON_CONNECTION_RESET, warmpoolv1.Reason_REASON_WRITE_FAILED:
+		case warmpoolv1.Reason_REASON_CONNECTION_CLOSED, warmpoolv1.Reason_REASON_CONNECTION_RESET, warmpoolv1.Reason_REASON_WRITE_FAILED,
+			warmpoolv1.Reason_REASON_DIAL_FAILED: // reset so soon that it was never seen to stand
 			return h1test.Closed
 		case warmpoolv1.Reason_REASON_RESPONSE_TIMEOUT, warmpoolv1.Reason_REASON_BODY_TIMEOUT,
 			warmpoolv1.Reason_REASON_DEADLINE_EXCEEDED, warmpoolv1.Reason_REASON_WAIT_TIMEOUT:

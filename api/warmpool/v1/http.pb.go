@@ -101,7 +101,8 @@ const (
 	Reason_REASON_INVALID_REQUEST Reason = 2
 	// The request's body is over limits.buffered_body_bytes; Stream has no such limit. INVALID_ARGUMENT.
 	Reason_REASON_REQUEST_TOO_LARGE Reason = 3
-	// Asks for what this call does not offer, such as CONNECT or a protocol upgrade. INVALID_ARGUMENT.
+	// Asks for what this call does not offer, such as CONNECT or a protocol upgrade, or what the upstream cannot take: a
+	// body of unknown length where it answers in HTTP/1.0. INVALID_ARGUMENT.
 	Reason_REASON_UNSUPPORTED Reason = 4
 	// As many requests wait for a connection as may. RESOURCE_EXHAUSTED with retry_after.
 	Reason_REASON_QUEUE_FULL Reason = 5
@@ -638,7 +639,8 @@ type isStreamRequest_Part interface {
 
 type StreamRequest_Head struct {
 	// The head, in the first message and in no other. HttpRequest.body may hold the first bytes of the body. A
-	// Content-Length field declares the length of the whole body; without one a body is sent chunked.
+	// Content-Length field declares the length of the whole body; without one a body is sent chunked, which an upstream
+	// that answers in HTTP/1.0 cannot read: then the call fails with REASON_UNSUPPORTED before anything is sent.
 	Head *HttpRequest `protobuf:"bytes,1,opt,name=head,proto3,oneof"`
 }
 
