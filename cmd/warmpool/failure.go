@@ -40,7 +40,7 @@ func explain(f *client.Failure) error {
 	if f.RetryAfter > 0 {
 		line("again in", f.RetryAfter.String())
 	}
-	line("to do", toDo(f))
+	line("to do", adviceOn(f))
 	return errors.New(b.String())
 }
 
@@ -62,9 +62,9 @@ func deliveryText(d warmpoolv1.Delivery) string {
 	}
 }
 
-// toDo is what to do about a failure: more exact than by its reason alone where its
+// adviceOn is what to do about a failure: more exact than by its reason alone where its
 // message tells.
-func toDo(f *client.Failure) string {
+func adviceOn(f *client.Failure) string {
 	tls := f.Reason == warmpoolv1.Reason_REASON_TLS_FAILED
 	switch {
 	case tls && strings.Contains(f.Message, ", expired at "):
