@@ -156,3 +156,52 @@ func TestTheCausesOfAContextAreTold(t *testing.T) {
 		r.doWithin(ctx, &pool.Request{}).failed(pool.ReasonDeadlineExceeded, pool.DeliveryNotSent)
 	})
 }
+
+// Those before and behind it on its connection are no part of that: they have their
+// answers from another one, and one whose answer had begun is not told that its own
+// caller gave up.
+func TestACallerThatGivesUpTakesNoOtherWithIt(t *testing.T) {
+	for name, giveUp := range map[string]func(*rig, string) (*call, pool.Reason){
+		"by cancelling": func(r *rig, path string) (*call, pool.Reason) { return r.get(path), pool.ReasonCancelled },
+		"by its deadline": func(r *rig, path string) (*call, pool.Reason) {
+			return r.do(&pool.Request{Path: path, Timeout: time.Second}), pool.ReasonDeadlineExceeded
+		},
+	} {
+		for _, begun := range []bool{false, true} {
+			t.Run(name+map[bool]string{false: ", unanswered", true: ", behind an answer that has begun"}[begun], func(t *testing.T) {
+				inMemory(t, func(p *pool.Policy) { p.Max, p.PipelineDepth = 1, 4 }, func(t *testing.T, r *rig) {
+					peer := r.connected(1)[0]
+					before := r.get("/before")
+					gone, reason := giveUp(r, "/gone")
+					behind := r.get("/behind")
+					for range 3 {
+						peer.request()
+					}
+					if begun {
+						peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+						synctest.Wait()
+					}
+					if reason == pool.ReasonCancelled {
+						gone.cancel()
+					}
+					gone.failed(reason, pool.DeliveryUnknown)
+					if begun {
+						before.failed(pool.ReasonResponseTruncated, pool.DeliveryResponded)
+					}
+					peer = r.accept()
+					for _, c := range []*call{before, behind} {
+						if c == before && begun {
+							continue
+						}
+						path := peer.request()
+						if peer.pending() {
+							t.Error("another request follows at once, though the connection before it failed (RFC 9112, 9.3.2)")
+						}
+						peer.ok(path)
+						c.answered(map[*call]string{before: "/before", behind: "/behind"}[c])
+					}
+				})
+			})
+		}
+	}
+}

@@ -51,6 +51,11 @@ func (x *Exchange) giveUp() {
 	x.finish()
 }
 
+// givenUp reports that x's own caller waits for it no longer.
+func (x *Exchange) givenUp() bool {
+	return x.gone.Load() != 0 || x.deadline > 0 && x.upstream.pool.now() >= x.deadline
+}
+
 // goneFailure words why the caller gave up.
 func (x *Exchange) goneFailure() *Error {
 	if CloseReason(x.gone.Load()) == CloseDeadlineExceeded {
@@ -93,8 +98,11 @@ func (x *Exchange) unanswered(closed CloseReason) *Error {
 // where it made one.
 func (x *Exchange) readFailure(closed CloseReason, started bool, err error, parsed error) *Error {
 	d := x.delivery(started)
-	if closed == CloseCancelled && x.gone.Load() == 0 && !started { // the caller of one behind it gave up
-		return x.unanswered(closed)
+	if (closed == CloseCancelled || closed == CloseDeadlineExceeded) && !x.givenUp() { // the caller of one behind it gave up
+		if !started {
+			return x.unanswered(closed)
+		}
+		return x.failure(ReasonResponseTruncated, d, "its connection was closed inside the response, because the caller of a request behind it gave up", nil)
 	}
 	switch closed {
 	case CloseCancelled:
