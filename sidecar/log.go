@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/warmpool-dev/warmpool/pool"
@@ -16,6 +15,7 @@ func observer(log *slog.Logger, dials *dialLog) pool.Observer {
 	ctx := context.Background()
 	return pool.Observer{
 		ConnectionOpened: func(c pool.ConnectionInfo) {
+			dials.opened(c.Upstream, c.Endpoint)
 			if !log.Enabled(ctx, slog.LevelDebug) {
 				return
 			}
@@ -48,6 +48,7 @@ func observer(log *slog.Logger, dials *dialLog) pool.Observer {
 			log.Info("the addresses are looked up again", "upstream", upstream, "failures", failures, "lasted", lasted.Round(time.Millisecond))
 		},
 		EndpointsChanged: func(c pool.EndpointChange) {
+			dials.gone(c.Upstream, c.Gone)
 			level := slog.LevelInfo
 			if len(c.Added)+len(c.Gone) == 0 { // a server that answers with parts of a set does that all the time
 				level = slog.LevelDebug
@@ -87,90 +88,5 @@ func observer(log *slog.Logger, dials *dialLog) pool.Observer {
 			}
 			log.Log(ctx, level, privilegeText(c), "upstream", c.Upstream, "endpoint", c.Endpoint.String(), "because", c.Because)
 		},
-	}
-}
-
-// dialLogPause is the time in which one upstream gets one line about failures.
-const dialLogPause = 10 * time.Second
-
-// dialLog keeps an upstream that is down from filling the log: its first failure
-// is logged at once, those of each following pause as one line with their count.
-type dialLog struct {
-	log *slog.Logger
-
-	mu struct {
-		sync.Mutex
-		quiet   map[string]*dialFailures // by upstream; present while its pause runs
-		stopped bool
-	}
-}
-
-// dialFailures are those of one upstream since its last line.
-type dialFailures struct {
-	count int
-	last  []any // log attributes of the newest
-	pause *time.Timer
-}
-
-func newDialLog(log *slog.Logger) *dialLog {
-	d := &dialLog{log: log}
-	d.mu.quiet = make(map[string]*dialFailures)
-	return d
-}
-
-func (d *dialLog) failed(upstream string, why pool.Reason, endpoint netip.AddrPort, err error) {
-	attrs := []any{"reason", why.String(), "upstream", upstream}
-	if endpoint.IsValid() {
-		attrs = append(attrs, "endpoint", endpoint.String())
-	}
-	attrs = append(attrs, "error", err)
-
-	d.mu.Lock()
-	if d.mu.stopped {
-		d.mu.Unlock()
-		return
-	}
-	if f := d.mu.quiet[upstream]; f != nil {
-		f.count++
-		f.last = attrs
-		d.mu.Unlock()
-		return
-	}
-	d.mu.quiet[upstream] = &dialFailures{
-		pause: time.AfterFunc(dialLogPause, func() { d.pauseOver(upstream) }),
-	}
-	d.mu.Unlock()
-	d.log.Warn("no connection", attrs...)
-}
-
-// pauseOver sums up a pause and begins another, or ends the quiet when nothing
-// failed in it.
-func (d *dialLog) pauseOver(upstream string) {
-	d.mu.Lock()
-	f := d.mu.quiet[upstream]
-	if f == nil || d.mu.stopped {
-		d.mu.Unlock()
-		return
-	}
-	count, last := f.count, f.last
-	if count == 0 {
-		delete(d.mu.quiet, upstream)
-	} else {
-		f.count, f.last = 0, nil
-		f.pause.Reset(dialLogPause)
-	}
-	d.mu.Unlock()
-	if count > 0 {
-		d.log.Warn("no connection, again", append(last, "failures", count, "within", dialLogPause)...)
-	}
-}
-
-// stop ends the pauses and the log.
-func (d *dialLog) stop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.mu.stopped = true
-	for _, f := range d.mu.quiet {
-		f.pause.Stop()
 	}
 }

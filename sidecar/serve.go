@@ -54,6 +54,7 @@ func (s *Sidecar) Serve(ctx context.Context) error {
 	accepting.Go(func() { s.reloader.follow(following) })
 	accepting.Go(func() { s.watchSockets(following) })
 	accepting.Go(func() { s.origins.sweep(following) })
+	accepting.Go(func() { newFailureLog(s.log).follow(following, s.pool) })
 	s.log.Info("serving", "version", s.version, "upstreams", len(s.pool.Names()))
 
 	var err error

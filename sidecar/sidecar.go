@@ -117,6 +117,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		if !another {
 			ended.forget(e.name())
 			s.telemetry.forget(e.name())
+			s.dialLog.forget(e.name())
 		}
 		s.origins.ended(e)
 	}

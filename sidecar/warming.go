@@ -27,6 +27,9 @@ func (s *Sidecar) warmUp(ctx context.Context) {
 		return
 	}
 	for _, short := range s.pool.Shortfalls() {
+		if limited.Err() == nil {
+			break // all stood: what has ended since is being replaced
+		}
 		s.log.Warn("ready although an upstream is below its warm floor", "upstream", short.Upstream,
 			"connections", short.Ready, "warm", short.Floor, "last_dial_error", short.LastDialError, "warm_timeout", most)
 	}
