@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/textproto"
 	"net/url"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -34,10 +33,12 @@ var responseSeeds = []string{
 	"HTTP/1.1 200 a\x01b\r\n\r\n", "HTTP/1.1 200\rOK\r\n\r\n", "\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/2.0 200 OK\r\n\r\n", "",
 }
 
+var methods = [...]string{"GET", "HEAD", "POST", "CONNECT"}
+
 // settings makes a request and an ending of the bits of a byte, and small limits of
 // some of them, so that a fuzzer can reach those.
 func settings(bits byte) (to h1.ResponseTo, end ending) {
-	to.Method = [...]string{"GET", "HEAD", "POST", "CONNECT"}[bits&3]
+	to.Method = methods[bits&3]
 	to.Close, to.Upgrade = bits&4 != 0, bits&8 != 0
 	end = [...]ending{open, fin, reset, fin}[bits>>4&3]
 	if bits&64 != 0 {
@@ -109,86 +110,6 @@ func FuzzResponseSplit(f *testing.F) {
 		}
 		comparePlays(t, whole, play(t, to, end, pieces...))
 	})
-}
-
-// FuzzResponseAgainstNetHTTP compares what both this package and net/http accept.
-func FuzzResponseAgainstNetHTTP(f *testing.F) {
-	seedResponses(f, func(in string, bits byte) { f.Add([]byte(in), bits) })
-	f.Fuzz(func(t *testing.T, in []byte, bits byte) {
-		to, _ := settings(bits &^ (64 | 8))
-		ours := play(t, to, fin, string(in))
-		if ours.Kind != 0 || ours.Persist == h1.Tunnel {
-			return
-		}
-		reader := bufio.NewReader(bytes.NewReader(in))
-		request := &http.Request{Method: to.Method}
-		theirs, err := http.ReadResponse(reader, request)
-		for err == nil && theirs.StatusCode < 200 {
-			theirs, err = http.ReadResponse(reader, request)
-		}
-		if err != nil {
-			return
-		}
-		body, err := io.ReadAll(theirs.Body)
-		if err != nil {
-			return
-		}
-		if ours.Status != theirs.StatusCode || ours.Body != string(body) {
-			t.Fatalf("status %d, body %q; net/http: %d, %q", ours.Status, ours.Body, theirs.StatusCode, body)
-		}
-		if rest, _ := io.ReadAll(reader); ours.Rest != string(rest) {
-			t.Fatalf("rest %q; net/http: %q", ours.Rest, rest)
-		}
-		if theirs.Close && ours.Persist == h1.Keep {
-			t.Fatal("kept, where net/http closes")
-		}
-		// net/http forgets a Connection field that says close.
-		connection := header(ours.Raw)["Connection"]
-		compareHeaders(t, header(ours.Fields), theirs.Header, connection)
-		compareHeaders(t, header(ours.Trailers), theirs.Trailer, connection)
-	})
-}
-
-// header makes a canonical http.Header of "name: value" lines.
-func header(text string) http.Header {
-	h := http.Header{}
-	for line := range strings.Lines(text) {
-		name, value, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ": ")
-		h[textproto.CanonicalMIMEHeaderKey(name)] = append(h[textproto.CanonicalMIMEHeaderKey(name)], value)
-	}
-	return h
-}
-
-// compareHeaders compares the fields that net/http leaves as they were sent and that
-// are neither about the connection nor nominated by it.
-func compareHeaders(t *testing.T, ours, theirs http.Header, connection []string) {
-	t.Helper()
-	skip := map[string]bool{
-		"Content-Length": true, "Transfer-Encoding": true, "Trailer": true, "Cache-Control": true, "Pragma": true, "Host": true,
-		"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Te": true, "Upgrade": true,
-	}
-	for _, value := range connection {
-		for option := range strings.SplitSeq(value, ",") {
-			skip[textproto.CanonicalMIMEHeaderKey(strings.Trim(option, " \t"))] = true
-		}
-	}
-	left, right := http.Header{}, http.Header{}
-	for from, to := range map[*http.Header]http.Header{&ours: left, &theirs: right} {
-		for name, values := range *from {
-			// Trailers that were announced and did not come are there without a value.
-			if skip[name] || len(values) == 0 {
-				continue
-			}
-			// net/http makes one space of a folded line even when it is blank.
-			for _, value := range values {
-				blank := func(r rune) bool { return r == ' ' || r == '\t' }
-				to[name] = append(to[name], strings.Join(strings.FieldsFunc(value, blank), " "))
-			}
-		}
-	}
-	if !reflect.DeepEqual(left, right) {
-		t.Fatalf("fields %q; net/http: %q", left, right)
-	}
 }
 
 func FuzzRequest(f *testing.F) {

@@ -28,6 +28,7 @@ type outcome struct {
 	Kind     h1.Kind
 	Offset   int64
 	What     string
+	toHead   bool // set by those who need it: the request was a HEAD
 }
 
 // ending is what follows the last byte of input.
