@@ -111,6 +111,16 @@ func TestAnOperatorReloadsAndSeesWhatBecameOfIt(t *testing.T) {
 	o.wait().expect(t, exitOK, "stopped")
 }
 
+func TestEventsOfAnUpstreamThatIsNotThereSaySo(t *testing.T) {
+	o := operate(t)
+	events := start(t, nil, "events", "-s", o.control, "origin", "orgin", "-o", "json")
+	if line := events.await("there is no such upstream"); !strings.Contains(line, `"orgin"`) || !strings.Contains(line, `there are: ["origin"]`) {
+		t.Errorf("says %q", line)
+	}
+	events.signal(syscall.SIGINT)
+	events.wait().expect(t, exitOK)
+}
+
 func TestEventsAreFollowedUntilInterrupted(t *testing.T) {
 	o := operate(t)
 	events := start(t, nil, "events", "-s", o.control, "--kind", "upstream_state_changed,connection_closed")

@@ -6,6 +6,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
@@ -37,6 +40,9 @@ out, and a line says how many.`,
 		if err != nil {
 			return err
 		}
+		if err := o.noteUnknown(ctx, stream, args); err != nil {
+			return err
+		}
 		for {
 			got, err := stream.Recv()
 			if err != nil {
@@ -60,6 +66,28 @@ out, and a line says how many.`,
 			}
 		}
 	})
+}
+
+// noteUnknown says, once the watch has begun, which of the upstreams are not there. They
+// may come; but a name that is wrong must not look like an upstream of which there
+// is nothing to tell.
+func (o *operator) noteUnknown(ctx context.Context, watch grpc.ClientStream, names []string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	if _, err := watch.Header(); err != nil {
+		return watchEnd(ctx, err)
+	}
+	for _, name := range names {
+		_, err := o.pool.GetUpstream(ctx, &warmpoolv1.GetUpstreamRequest{Name: name})
+		switch {
+		case status.Code(err) == codes.NotFound:
+			fmt.Fprintf(o.std.err, "(%s; what happens to one of that name is printed when it comes)\n", status.Convert(err).Message())
+		case err != nil:
+			return watchEnd(ctx, err)
+		}
+	}
+	return nil
 }
 
 func eventKinds() []string {

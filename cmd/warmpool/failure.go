@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 
+	"google.golang.org/grpc/codes"
+
 	"github.com/warmpool-dev/warmpool/api/client"
 	warmpoolv1 "github.com/warmpool-dev/warmpool/api/warmpool/v1"
 )
@@ -21,6 +23,9 @@ func (f *sendFlags) failed(err error, stderr io.Writer) error {
 		return errors.Join(&exitError{exitFailed, explain(failure)}, printReceipt(stderr, failure.Receipt))
 	case errors.Is(failure, client.ErrNoSidecar):
 		return f.socket.unreached(strings.TrimPrefix(failure.Message, "no sidecar answers at "+f.socket.address+": "))
+	case failure.Code == codes.Unimplemented:
+		_, unknown, _ := strings.Cut(failure.Message, ": ")
+		return &exitError{exitUnreachable, fmt.Errorf("what answers at %s is no data listener: %s\n  to do     name one of the sidecar's data listeners with -s: its setting `listen`", f.socket, unknown)}
 	default:
 		return &exitError{exitUnreachable, explain(failure)}
 	}

@@ -40,10 +40,16 @@ func cause(message string) string {
 		if strings.HasPrefix(why, "remote error: ") {
 			return why
 		}
+		if strings.HasSuffix(why, "use of closed network connection") { // closed by gRPC, which waited for a word
+			return saidNothing
+		}
 		return "what listens there does not answer as a sidecar does: " + why
 	}
 	return message
 }
+
+// saidNothing is a cause: somebody listens and does no more.
+const saidNothing = "what listens there takes connections and says nothing"
 
 // remedy is what to do about a cause; empty: nobody knows.
 func (t *target) remedy(cause string) string {
@@ -69,6 +75,10 @@ func (t *target) remedy(cause string) string {
 		return "show a certificate with --cert and --key, signed by an authority of the sidecar's tls.client_ca_file"
 	case has("remote error: tls:"):
 		return "the sidecar does not take the certificate of " + t.written("cert") + ": it must not have expired, be for client authentication, and be signed by an authority of the sidecar's tls.client_ca_file"
+	case cause == saidNothing:
+		return "look whether a sidecar listens there, and whether it is stopped or starved of CPU time, or its connections are all taken: its log says so"
+	case strings.HasPrefix(t.address, "unix://") && has("EOF", "reset by peer", "broken pipe"):
+		return "if a sidecar listens there, it has turned the connection away: see its log, and grpc.max_connections"
 	case strings.HasPrefix(t.address, "tcp://") && has("as a sidecar does", "EOF", "reset by peer", "broken pipe"):
 		return "if the listener has TLS, say so with --ca or --tls; if it asks for certificates, with --cert and --key as well"
 	}

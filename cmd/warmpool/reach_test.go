@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -200,4 +201,57 @@ func TestWhatTheEnvironmentSaysOfTLSIsNotForUnixSocketsNorForServe(t *testing.T)
 	warmpoolWith(t, nil, env, "wait", "-s", target, "--timeout", "20s").expect(t, exitOK)
 	warmpoolWith(t, nil, env, "send", "-s", target, "origin", "/", "-d", "x").expect(t, exitOK, "x")
 	warmpoolWith(t, nil, append(env, "WARMPOOL_CLIENT_CERTS=x"), "check", path).expect(t, exitUsage, "WARMPOOL_CLIENT_CERTS", "unknown setting")
+}
+
+// What listens at a path need not be what was meant.
+func TestWhoListensAtASocketAndIsNoSidecarIsToldOf(t *testing.T) {
+	o := operate(t)
+	listen := func(then func(net.Conn)) string {
+		path := socketPath(t)
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taken []net.Conn
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				taken = append(taken, conn) // else the collector closes it
+				then(conn)
+			}
+		}()
+		t.Cleanup(func() {
+			_ = l.Close()
+			<-ended
+			for _, conn := range taken {
+				_ = conn.Close()
+			}
+		})
+		return "unix://" + path
+	}
+	silent := listen(func(net.Conn) {})
+	closes := listen(func(conn net.Conn) { _ = conn.Close() })
+	folder := t.TempDir()
+	for _, c := range []struct {
+		name string
+		args []string
+		code exitCode
+		says []string
+	}{
+		{"one that says nothing", []string{"stats", "-s", silent}, exitUnreachable, []string{"takes connections and says nothing", "to do"}},
+		{"one that says nothing, to a request", []string{"send", "origin", "/", "-s", silent}, exitUnreachable, []string{"takes connections and says nothing", "to do"}},
+		{"one that hangs up", []string{"stats", "-s", closes}, exitUnreachable, []string{"turned the connection away", "grpc.max_connections"}},
+		{"data instead of control", []string{"stats", "-s", o.target}, exitUnreachable, []string{o.target + " is no control listener", "its setting `control`"}},
+		{"control instead of data", []string{"send", "origin", "/", "-s", o.control}, exitUnreachable, []string{o.control + " is no data listener: unknown service", "its setting `listen`"}},
+		{"a folder in the place of a body", []string{"send", "origin", "/", "-s", o.target, "-d", "@" + folder}, exitUsage, []string{folder + " is a directory"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			warmpool(t, c.args...).expect(t, c.code, c.says...)
+		})
+	}
 }

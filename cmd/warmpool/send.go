@@ -145,6 +145,9 @@ func (f *sendFlags) body(request *http.Request, stdin io.Reader) error {
 		if err != nil {
 			return usage(fmt.Errorf("data: %w", err))
 		}
+		if about.IsDir() {
+			return usage(fmt.Errorf("data: %s is a directory, must be a file", name))
+		}
 		request.ContentLength = -1
 		if about.Mode().IsRegular() {
 			request.ContentLength = about.Size()
