@@ -37,7 +37,8 @@
 //   - obs-fold (RFC 9112, 5.2), read as one SP, except on the fields that decide
 //     where the message ends;
 //   - framing fields of any kind on a response that has no body by rule (HEAD, 1xx,
-//     204, 304; RFC 9112, 6.3, rule 1). A faulty one makes the connection Ambiguous.
+//     204, 304; RFC 9112, 6.3, rule 1). A faulty one makes the connection Ambiguous,
+//     and Content-Length is then not passed on (RFC 9110, 8.6).
 //
 // Nothing may stand before a status line, not even an empty line.
 package h1

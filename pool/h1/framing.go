@@ -16,7 +16,7 @@ func (p *Parser) beginHead() *ParseError {
 		return malformed(9, "101 (Switching Protocols) although no upgrade was offered")
 	}
 	p.framing = framing{noBody: status < 200 || status == 204 || status == 304 || p.to.Method == "HEAD" || p.connected()}
-	p.head.repeatsLength = false
+	p.head.repeatsLength, p.head.hidesLength = false, false
 	return nil
 }
 
@@ -84,6 +84,7 @@ func (p *Parser) noteField(id fieldID, value []byte, at int) *ParseError {
 		// The end is not in doubt, but what else the sender gets wrong is. On interim
 		// heads the fields mean nothing: the next head starts with a new control.
 		p.control.ambiguous = true
+		p.head.hidesLength = true
 		return nil
 	}
 	return failure

@@ -113,6 +113,13 @@ func playOn(t testing.TB, p *h1.Parser, to h1.ResponseTo, end ending, pieces ...
 				h := p.Head()
 				o.Status, o.Minor, o.Reason, o.Raw = h.Status, h.Minor, string(h.Reason), rawLines(h.Fields)
 				o.Fields = lines(h.AppendFields(nil))
+				yielded := ""
+				for name, value := range h.EndToEnd {
+					yielded += fmt.Sprintf("%s: %s\n", name, value)
+				}
+				if yielded != o.Fields {
+					t.Fatalf("EndToEnd yields %q, AppendFields %q", yielded, o.Fields)
+				}
 			case h1.End:
 				o.Ended = true
 				o.Trailers = lines(p.AppendTrailers(nil))

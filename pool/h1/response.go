@@ -81,6 +81,7 @@ type Head struct {
 
 	options       []byte // connection options that nominate further fields, each followed by a comma
 	repeatsLength bool   // Content-Length has more than one value
+	hidesLength   bool   // Content-Length, if it is there, is not valid or has no meaning
 }
 
 // Get returns the value of the first field of that name, in any case.
@@ -95,10 +96,15 @@ func (h *Head) Get(name string) (value []byte, ok bool) {
 
 // AppendFields appends the end-to-end fields, copied: without the hop-by-hop ones
 // (IsHopByHop) and those that Connection nominates. Names and values are as
-// received, except that a Content-Length stated several times becomes one
-// (RFC 9110, 8.6). The copies share one string.
+// received, except that a Content-Length stated several times becomes one, and that
+// one which is not valid, or stands beside Transfer-Encoding, as only a response
+// without a body may have it here, is left out (RFC 9110, 8.6; RFC 9112, 6.3, rule 3).
+// The copies share one string.
 func (h *Head) AppendFields(dst []Field) []Field {
-	if h.repeatsLength {
+	switch {
+	case h.hidesLength:
+		return appendEndToEnd(dst, h.Fields, h.options, 1<<fieldContentLength)
+	case h.repeatsLength:
 		return appendEndToEnd(dst, singleLength(h.Fields), h.options, 0)
 	}
 	return appendEndToEnd(dst, h.Fields, h.options, 0)
@@ -107,13 +113,16 @@ func (h *Head) AppendFields(dst []Field) []Field {
 // EndToEnd yields the fields that AppendFields copies, without a copy: they are
 // valid until the next Parse.
 func (h *Head) EndToEnd(yield func(name, value []byte) bool) {
-	fields := h.Fields
-	if h.repeatsLength {
+	fields, without := h.Fields, hopByHop
+	switch {
+	case h.hidesLength:
+		without |= 1 << fieldContentLength
+	case h.repeatsLength:
 		fields = singleLength(fields)
 	}
 	for i := range fields {
 		f := &fields[i]
-		if hopByHop.has(fieldOf(f.Name)) || nominates(h.options, f.Name) {
+		if without.has(fieldOf(f.Name)) || nominates(h.options, f.Name) {
 			continue
 		}
 		if !yield(f.Name, f.Value) {
