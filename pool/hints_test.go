@@ -105,7 +105,7 @@ func TestTheLastExchangeThatTheServerAllowsSaysThatItIsTheLast(t *testing.T) {
 			c.answered("")
 		}
 		_ = peer.Close()
-		r.closed(pool.CloseRequested, 1)
+		r.closed(pool.CloseMaxRequests, 1)
 		r.serves()
 	})
 }
@@ -136,8 +136,21 @@ func TestTheOwnLimitOfExchangesIsAnnouncedToo(t *testing.T) {
 			peer.ok("ok")
 			c.answered("ok")
 		}
-		peer.finishedBy(t, pool.CloseRequested, r)
+		peer.finishedBy(t, pool.CloseMaxRequests, r)
 		r.serves()
+	})
+}
+
+func TestAConnectionThatACallerWantsClosedIsSaidToBeRequested(t *testing.T) {
+	inMemory(t, nil, func(t *testing.T, r *rig) {
+		c := r.do(&pool.Request{Fields: []h1.Field{{Name: "Connection", Value: "close"}}})
+		peer := r.accept()
+		if options := peer.options(); len(options) != 1 || options[0] != "close" {
+			t.Errorf("the request says Connection: %q", options)
+		}
+		peer.ok("ok")
+		c.answered("ok")
+		peer.finishedBy(t, pool.CloseRequested, r)
 	})
 }
 

@@ -135,6 +135,12 @@ func (a *admission) closing(s *slot, now instant) bool {
 	}
 	if !s.last {
 		s.last, s.alone = true, true
+		switch {
+		case a.lastExchange(s, s.inflight):
+			s.lastFor = CloseMaxRequests
+		case a.draining:
+			s.lastFor = a.parting()
+		}
 		a.closings++
 		a.pump(now)
 	}

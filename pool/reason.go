@@ -69,7 +69,7 @@ const (
 	ClosePeerResetIdle                 // the peer reset it while it was idle
 	CloseUnsolicitedData               // bytes came while no request was outstanding (RFC 9112, 9.2)
 	CloseByPeer                        // the response said Connection: close
-	CloseRequested                     // the request said Connection: close
+	CloseRequested                     // the caller's request said Connection: close, or reuse is off
 	CloseOldVersion                    // an HTTP/1.0 response without keep-alive
 	CloseDelimited                     // the response's body ends with the connection
 	CloseAmbiguousFraming              // the response's framing leaves a doubt (RFC 9112, 6.3)

@@ -175,7 +175,7 @@ func TestTheLastRequestOfEachConnectionSaysSoOnDrain(t *testing.T) {
 			t.Errorf("%d requests came, %d connections were told of their last; want %d and %d", served.Load(), last.Load(), connections+waiting, connections)
 		}
 		r.numbers(0, 0, 0, 0)
-		r.closed(pool.CloseRequested, connections)
+		r.closed(pool.CloseShutdown, connections)
 
 		// One that comes later has a connection for itself.
 		c := r.get("/late")
@@ -186,7 +186,7 @@ func TestTheLastRequestOfEachConnectionSaysSoOnDrain(t *testing.T) {
 		peer.ok("late")
 		c.answered("late")
 		_ = peer.Close()
-		r.closed(pool.CloseRequested, connections+1)
+		r.closed(pool.CloseShutdown, connections+1)
 	})
 }
 

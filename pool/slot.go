@@ -32,7 +32,8 @@ type slot struct {
 	exchanges int           // carried so far
 	inflight  int           // outstanding now
 	alone     bool          // what is outstanding must not be followed by more
-	last      bool          // what is outstanding has said that it is the connection's last
+	last      bool          // what is outstanding has said that it is the connection's last …
+	lastFor   CloseReason   // … and why; CloseNone: its endpoint's connections carry one each
 	tcp       tcpSample     // what the kernel said of its TCP
 	sampled   instant       // when; 0: it never did
 	own       window        // this side's congestion window

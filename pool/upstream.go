@@ -303,6 +303,9 @@ func (u *Upstream) lost(c *conn, end ending) {
 		a.stopReuse(c.slot.endpoint, because, now)
 	}
 	a.lost(c.slot, why, now)
+	if why == CloseRequested && c.slot.lastFor != CloseNone {
+		why = c.slot.lastFor // it was not the caller who asked
+	}
 	u.mu.counters.Closed[why]++
 	info := u.info(c, now)
 	info.CloseDetail = end.detail

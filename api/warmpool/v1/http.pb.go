@@ -288,7 +288,8 @@ const (
 	CloseReason_CLOSE_REASON_UNSOLICITED_DATA CloseReason = 3
 	// The response said Connection: close.
 	CloseReason_CLOSE_REASON_CLOSE_BY_PEER CloseReason = 4
-	// The request said Connection: close.
+	// The caller's request said Connection: close, or the pool made it say so because the upstream's connections carry one
+	// exchange each for a while. Where connections.max_requests or a drain makes it say so, the reason is that.
 	CloseReason_CLOSE_REASON_CLOSE_REQUESTED CloseReason = 5
 	// The response was HTTP/1.0 without keep-alive.
 	CloseReason_CLOSE_REASON_OLD_VERSION CloseReason = 6
