@@ -20,6 +20,7 @@ import (
 // watched is metrics with the readers that ask for them.
 type watched struct {
 	*metrics
+	told    func(pool.AttemptEnd)
 	readers []*sdkmetric.ManualReader
 }
 
@@ -45,6 +46,7 @@ func watch(t testing.TB, bySDK bool, temporalities ...metricdata.Temporality) wa
 	if w.metrics, err = newMetrics(sdkmetric.NewMeterProvider(options...).Meter(scope), tellers...); err != nil {
 		t.Fatal(err)
 	}
+	w.told = w.observer().AttemptEnded
 	return w
 }
 
@@ -137,8 +139,8 @@ func TestReadersAreToldWhatTheSDKWouldTell(t *testing.T) {
 				for round, attempts := range []int{0, c.attempts, 3, 0, c.attempts} {
 					for range attempts {
 						a := anyAttempt(r, c.upstreams)
-						ours.attemptEnded(a)
-						sdks.attemptEnded(a)
+						ours.told(a)
+						sdks.told(a)
 					}
 					before := lastTold(ours)
 					got, want := ours.read(t, 0), sdks.read(t, 0)
@@ -233,7 +235,7 @@ func TestEachRecordIsToldOnceAndWholeWhoeverReadsMeanwhile(t *testing.T) {
 			for n := range writers {
 				writing.Go(func() {
 					for i := range each {
-						w.attemptEnded(get200(upstream(n+i), duration))
+						w.told(get200(upstream(n+i), duration))
 					}
 				})
 			}
@@ -275,11 +277,11 @@ func TestAnUpstreamThatIsGoneIsToldOfOnceMore(t *testing.T) {
 		return told.of("web").Count
 	}
 	began := lastTold(w)
-	w.attemptEnded(get200("web", time.Millisecond))
+	w.told(get200("web", time.Millisecond))
 	if n := count(0); n != 1 {
 		t.Fatalf("%d are told, want 1", n)
 	}
-	w.attemptEnded(get200("web", time.Millisecond))
+	w.told(get200("web", time.Millisecond))
 	w.forget("web")
 	for i, want := range []struct {
 		reader int
@@ -290,14 +292,14 @@ func TestAnUpstreamThatIsGoneIsToldOfOnceMore(t *testing.T) {
 		}
 	}
 
-	w.attemptEnded(get200("web", time.Millisecond))
+	w.told(get200("web", time.Millisecond))
 	p := w.read(t, 0)[requestDuration].of("web")
 	if p.Count != 1 || !p.StartTime.After(began) {
 		t.Errorf("one of the same name begins at %v with %d, want 1 after %v", p.StartTime, p.Count, began)
 	}
 
 	w.forget("web")
-	w.attemptEnded(get200("web", time.Millisecond)) // it comes back before anybody asked
+	w.told(get200("web", time.Millisecond)) // it comes back before anybody asked
 	for range 2 {
 		if n := count(0); n != 2 {
 			t.Errorf("one that came back: %d are told, want 2", n)
@@ -319,7 +321,7 @@ func TestUpstreamsThatAreGoneMakePlaceForOthers(t *testing.T) {
 		return n
 	}
 	for i := range maxSeries + more {
-		w.attemptEnded(get200(name(i), time.Millisecond))
+		w.told(get200(name(i), time.Millisecond))
 	}
 	told := w.read(t, 0)[requestDuration]
 	if n := told.points[overflow.Equivalent()].Count; len(told.points) != maxSeries || n != more+1 || all(told) != maxSeries+more {
@@ -330,7 +332,7 @@ func TestUpstreamsThatAreGoneMakePlaceForOthers(t *testing.T) {
 		w.forget(name(i))
 	}
 	for i := range more {
-		w.attemptEnded(get200(name(maxSeries+i), time.Millisecond))
+		w.told(get200(name(maxSeries+i), time.Millisecond))
 	}
 	told = w.read(t, 0)[requestDuration]
 	if n := told.of(name(maxSeries)).Count; n != 1 {
@@ -345,7 +347,7 @@ func TestASumOfCenturiesIsTold(t *testing.T) {
 	w := watch(t, false, metricdata.CumulativeTemporality)
 	const long = 100 * 365 * 24 * time.Hour
 	for range 20 {
-		w.attemptEnded(get200("web", long))
+		w.told(get200("web", long))
 	}
 	if got, want := w.read(t, 0)[requestDuration].of("web").Sum, 20*long.Seconds(); got != want {
 		t.Errorf("the sum is %v, want %v", got, want)
@@ -358,7 +360,7 @@ func TestTellingOfAnAttemptAllocatesNothing(t *testing.T) {
 		{Upstream: "web", Host: "127.0.0.1", Port: "80", Method: http.MethodGet, Status: http.StatusOK, Number: 1, Duration: time.Millisecond, Waited: time.Second},
 		{Upstream: "https://caller.example", Method: http.MethodPost, Failure: &pool.Error{Reason: pool.ReasonCancelled}},
 	} {
-		if n := testing.AllocsPerRun(1000, func() { w.attemptEnded(a) }); n > 0 {
+		if n := testing.AllocsPerRun(1000, func() { w.told(a) }); n > 0 {
 			t.Errorf("%s: %v allocations", a.Upstream, n)
 		}
 	}
@@ -366,11 +368,11 @@ func TestTellingOfAnAttemptAllocatesNothing(t *testing.T) {
 	many := make([]pool.AttemptEnd, 1000)
 	for i := range many {
 		many[i] = get200(fmt.Sprintf("upstream-%d", i), time.Millisecond)
-		w.attemptEnded(many[i])
+		w.told(many[i])
 	}
 	if n := testing.AllocsPerRun(10, func() {
 		for i := range many {
-			w.attemptEnded(many[i])
+			w.told(many[i])
 		}
 	}); n > 0 {
 		t.Errorf("many kinds: %v allocations", n)
@@ -392,14 +394,14 @@ func BenchmarkAttemptEnded(b *testing.B) {
 			}
 			name := fmt.Sprintf("by=%s/upstreams=%d", by.name, upstreams)
 			b.Run(name, func(b *testing.B) {
-				told := watch(b, by.sdk, metricdata.CumulativeTemporality).observer().AttemptEnded
+				told := watch(b, by.sdk, metricdata.CumulativeTemporality).told
 				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					told(all[i%upstreams])
 				}
 			})
 			b.Run(name+"/parallel", func(b *testing.B) {
-				told := watch(b, by.sdk, metricdata.CumulativeTemporality).observer().AttemptEnded
+				told := watch(b, by.sdk, metricdata.CumulativeTemporality).told
 				b.ReportAllocs()
 				b.RunParallel(func(pb *testing.PB) {
 					for i := 0; pb.Next(); i++ {

@@ -115,7 +115,7 @@ const leastWait = 100 * time.Microsecond
 func (m *metrics) observer() pool.Observer {
 	ctx := context.Background()
 	return pool.Observer{
-		AttemptEnded: m.attemptEnded,
+		AttemptEnded: func(a pool.AttemptEnd) { m.attemptEnded(&a) },
 		ConnectionOpened: func(c pool.ConnectionInfo) {
 			m.createTime.Record(ctx, (c.Connect + c.Handshake).Seconds(), m.of(c.Upstream)...)
 		},
@@ -132,8 +132,8 @@ func (m *metrics) observer() pool.Observer {
 	}
 }
 
-func (m *metrics) attemptEnded(a pool.AttemptEnd) {
-	key := keyOf(&a)
+func (m *metrics) attemptEnded(a *pool.AttemptEnd) {
+	key := keyOf(a)
 	kind := m.kinds.find(&key)
 	took := kind.took.Load()
 	for took == nil || !took.record(a.Duration) {

@@ -75,8 +75,8 @@ func TestRatiosAreTakenWithinARound(t *testing.T) {
 	}
 }
 
-func TestEachRowComesFirstInTurn(t *testing.T) {
-	for round, want := range [][]int{{0, 1, 2}, {1, 2, 0}, {2, 0, 1}, {0, 1, 2}} {
+func TestEachRowComesFirstInTurnAndBehindEachOther(t *testing.T) {
+	for round, want := range [][]int{{0, 1, 2}, {1, 0, 2}, {2, 0, 1}, {0, 2, 1}, {1, 2, 0}, {2, 1, 0}, {0, 1, 2}} {
 		if got := turn(3, round); !slices.Equal(got, want) {
 			t.Errorf("round %d: %v, want %v", round, got, want)
 		}

@@ -184,11 +184,16 @@ func suite(match *regexp.Regexp, quick, other bool) []Group {
 }
 
 // turn is the order in which n rows take their turns in a round: each round
-// begins one row later, so that none is always behind the same other.
+// begins one row later, and every other one goes backwards, so that none is always
+// behind the same other and what that has left in the caches.
 func turn(n, round int) []int {
 	order := make([]int, n)
 	for i := range order {
-		order[i] = (i + round) % n
+		if round%2 == 0 {
+			order[i] = (round + i) % n
+		} else {
+			order[i] = (round%n + n - i) % n
+		}
 	}
 	return order
 }

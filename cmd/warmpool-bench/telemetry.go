@@ -38,10 +38,10 @@ func telemetryGroups() []Group {
 		name     string
 		client   ClientKind
 		requests int
-	}{{"Session", Session, 60_000}, {"Send", Send, 30_000}} {
+	}{{"Session", Session, 60_000}, {"Send", Send, 60_000}} {
 		g := Group{
 			Load:  Load{InFlight: 64, Body: 128, Requests: kind.requests},
-			About: Telling, Base: telemetryRow(kind.name, NoTelemetry), LeastRounds: 9,
+			About: Telling, Base: telemetryRow(kind.name, NoTelemetry), LeastRounds: 15,
 		}
 		for _, t := range []Telemetry{NoTelemetry, Metrics, Traces} {
 			g.Scenarios = append(g.Scenarios, Scenario{
