@@ -39,7 +39,8 @@ type logLine struct {
 
 // outage is what one upstream's dials came to since they began to fail.
 type outage struct {
-	since    time.Time                   // of the first failure that no recovery has followed
+	first    time.Time                   // failure that no recovery has followed
+	newest   time.Time                   // failure
 	failures int                         // since then
 	failing  map[netip.AddrPort]struct{} // addresses that have not taken a connection since they failed; a zero one: none was found
 	opened   bool                        // some other address has, since then
@@ -63,6 +64,7 @@ func (d *dialLog) failed(upstream string, why pool.Reason, endpoint netip.AddrPo
 		attrs = append(attrs, "endpoint", endpoint.String())
 	}
 	attrs = append(attrs, "error", err)
+	now := time.Now()
 
 	defer d.flush()
 	d.mu.Lock()
@@ -76,8 +78,9 @@ func (d *dialLog) failed(upstream string, why pool.Reason, endpoint netip.AddrPo
 		d.mu.down[upstream] = o
 	}
 	if o.failures == 0 {
-		o.since, o.opened = time.Now(), false
+		o.first, o.opened = now, false
 	}
+	o.newest = now
 	o.failures++
 	o.failing[endpoint] = struct{}{}
 	if o.pause != nil {
@@ -128,7 +131,7 @@ func (d *dialLog) recovered(upstream string, o *outage) {
 		return
 	}
 	d.write(slog.LevelInfo, "connections again", []any{
-		"upstream", upstream, "failures", o.failures, "lasted", time.Since(o.since).Round(time.Millisecond),
+		"upstream", upstream, "failures", o.failures, "first", o.first.UTC(), "last", o.newest.UTC(), // it may have been well since then
 	})
 	o.warned, o.failures, o.count, o.last = false, 0, 0, nil
 	if o.pause == nil {

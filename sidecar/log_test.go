@@ -70,7 +70,7 @@ func TestTheLogSaysWhenAnUpstreamTakesConnectionsAgain(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			d.opened("a", one)
 			d.opened("a", one)
-		}, []string{`"no connection"`, `"no connection"`, `"connections again" upstream=a failures=2 lasted=15s`}},
+		}, []string{`"no connection"`, `"no connection"`, `"connections again" upstream=a failures=2 first=2000-01-01T00:00:00.000Z last=2000-01-01T00:00:12.000Z`}},
 		"it comes back within the pause": {func(d *dialLog) {
 			for range 5 {
 				d.failed("a", pool.ReasonDialRefused, one, refused)
@@ -78,20 +78,20 @@ func TestTheLogSaysWhenAnUpstreamTakesConnectionsAgain(t *testing.T) {
 			}
 			d.opened("a", one)
 			time.Sleep(time.Hour)
-		}, []string{`"no connection"`, `"connections again" upstream=a failures=5 lasted=5s`}},
+		}, []string{`"no connection"`, `"connections again" upstream=a failures=5 first=2000-01-01T00:00:00.000Z last=2000-01-01T00:00:04.000Z`}},
 		"one address of two is down": {func(d *dialLog) {
 			d.failed("a", pool.ReasonDialRefused, one, refused)
 			d.opened("a", two)
 			d.opened("b", one)
 			time.Sleep(time.Minute)
 			d.opened("a", one)
-		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 lasted=1m0s`}},
+		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 first=2000-01-01T00:00:00.000Z last=2000-01-01T00:00:00.000Z`}},
 		"the address that is down is given up": {func(d *dialLog) {
 			d.failed("a", pool.ReasonDialRefused, one, refused)
 			d.opened("a", two)
 			time.Sleep(time.Second)
 			d.gone("a", []netip.AddrPort{one})
-		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 lasted=1s`}},
+		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 first=2000-01-01T00:00:00.000Z`}},
 		"all addresses are given up": {func(d *dialLog) {
 			d.failed("a", pool.ReasonDialRefused, one, refused)
 			d.gone("a", []netip.AddrPort{one})
@@ -102,7 +102,7 @@ func TestTheLogSaysWhenAnUpstreamTakesConnectionsAgain(t *testing.T) {
 			d.failed("a", pool.ReasonDNSFailed, netip.AddrPort{}, errors.New("no such host"))
 			time.Sleep(time.Second)
 			d.opened("a", one)
-		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 lasted=1s`}},
+		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 first=2000-01-01T00:00:00.000Z`}},
 		"it comes and goes": {func(d *dialLog) {
 			for range 95 { // every 100 ms, to the end of the first pause
 				d.failed("a", pool.ReasonDialRefused, one, refused)
@@ -111,7 +111,7 @@ func TestTheLogSaysWhenAnUpstreamTakesConnectionsAgain(t *testing.T) {
 				time.Sleep(50 * time.Millisecond)
 			}
 			time.Sleep(dialLogPause)
-		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 lasted=50ms`, `"no connection, again"`, `"connections again" upstream=a failures=94`}},
+		}, []string{`"no connection"`, `"connections again" upstream=a failures=1 first=2000-01-01T00:00:00.000Z`, `"no connection, again"`, `"connections again" upstream=a failures=94 first=2000-01-01T00:00:00.100Z last=2000-01-01T00:00:09.400Z`}},
 		"it is deleted, and another takes its name": {func(d *dialLog) {
 			d.failed("a", pool.ReasonDialRefused, one, refused)
 			d.forget("a")
