@@ -1,9 +1,54 @@
 package sidecar
 
 import (
+	"runtime"
+	"runtime/debug"
+	runtimemetrics "runtime/metrics"
 	"testing"
 	"testing/fstest"
+	"time"
 )
+
+func TestTheHeapGrowsLessThanFivefoldWhereItIsLarge(t *testing.T) {
+	for inUse, want := range map[uint64]int{0: 400, 4 << 20: 400, 64 << 20: 400, 128 << 20: 200, 256 << 20: 100, 600 << 20: 100, 1 << 40: 100} {
+		if got := collectAtFor(inUse); got != want {
+			t.Errorf("with %d MiB in use it is collected at %d %%, want %d", inUse>>20, got, want)
+		}
+	}
+}
+
+func TestWhenTheHeapIsCollectedFollowsWhatIsInUse(t *testing.T) {
+	before := debug.SetGCPercent(100)
+	stop := boundGrowth()
+	defer func() {
+		stop()
+		debug.SetGCPercent(before)
+	}()
+	await := func(what string, so func(percent uint64) bool) {
+		t.Helper()
+		at := []runtimemetrics.Sample{{Name: "/gc/gogc:percent"}}
+		for end := time.Now().Add(30 * time.Second); ; {
+			runtime.GC()
+			runtimemetrics.Read(at)
+			switch percent := at[0].Value.Uint64(); {
+			case so(percent):
+				return
+			case time.Now().After(end):
+				t.Fatalf("%s: collected at %d %%", what, percent)
+			}
+		}
+	}
+	small := func(percent uint64) bool { return percent == collectAt }
+	await("with little in use", small)
+	bodies := make([][]byte, 300)
+	for i := range bodies {
+		bodies[i] = make([]byte, 1<<20)
+	}
+	await("with 300 MiB in use", func(percent uint64) bool { return percent == 100 })
+	runtime.KeepAlive(bodies)
+	bodies = nil
+	await("with little in use again", small)
+}
 
 func TestTheMemoryLimitIsTheSmallestOnTheWayToTheRoot(t *testing.T) {
 	const gib = 1 << 30

@@ -40,7 +40,7 @@ Upstreams can only be configured in the file (YAML, TOML or JSON by its
 extension). Anything unknown or out of range is an error, and then nothing starts.
 
 GOMEMLIMIT is set to 90 % of the cgroup's memory limit unless it is given, and
-GOGC to 400.`,
+GOGC to 400, less where much memory is in use.`,
 		Example: `  warmpool serve -c /etc/warmpool/warmpool.yaml
   warmpool serve -c warmpool.yaml --log.level debug --log.format text
   ` + listenVariable + `=unix:///tmp/warmpool.sock warmpool serve -c warmpool.yaml`,
