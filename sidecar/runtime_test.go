@@ -40,13 +40,14 @@ func TestWhenTheHeapIsCollectedFollowsWhatIsInUse(t *testing.T) {
 	}
 	small := func(percent uint64) bool { return percent == collectAt }
 	await("with little in use", small)
-	bodies := make([][]byte, 300)
-	for i := range bodies {
-		bodies[i] = make([]byte, 1<<20)
-	}
-	await("with 300 MiB in use", func(percent uint64) bool { return percent == 100 })
-	runtime.KeepAlive(bodies)
-	bodies = nil
+	func() {
+		bodies := make([][]byte, 300)
+		for i := range bodies {
+			bodies[i] = make([]byte, 1<<20)
+		}
+		await("with 300 MiB in use", func(percent uint64) bool { return percent == 100 })
+		runtime.KeepAlive(bodies)
+	}()
 	await("with little in use again", small)
 }
 

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -26,8 +27,10 @@ type httpService struct {
 	tracing *tracing // nil: nothing is traced
 	running *running
 	limits  *warmpoolv1.Grpc
+	log     *slog.Logger
 
 	sessions sessions
+	unread   unread
 }
 
 // sendCall is one Send: the SendRequest as read from gRPC's buffers, the exchange,

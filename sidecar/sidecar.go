@@ -138,7 +138,7 @@ func New(cfg *warmpoolv1.Config, o Options) (*Sidecar, error) {
 		return nil, errors.Join(err, s.release())
 	}
 	s.limitConnections(int64(cfg.GetGrpc().GetMaxConnections()))
-	s.http = &httpService{pool: s.pool, callers: s.callers, origins: s.origins, tracing: s.telemetry.tracing, running: s.running, limits: cfg.GetGrpc()}
+	s.http = &httpService{pool: s.pool, callers: s.callers, origins: s.origins, tracing: s.telemetry.tracing, running: s.running, limits: cfg.GetGrpc(), log: log}
 	shake := &handshake{callers: s.callers, log: log}
 	s.data = newDataServer(cfg, s.http, shake, s.health)
 	s.control = newControlServer(cfg, &poolService{

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -32,6 +33,7 @@ type streamCall struct {
 	done    chan struct{}
 	failure *pool.Error
 	misuse  atomic.Pointer[error] // why the client's part of the stream cannot be a request
+	sending atomic.Int64          // since when, in nanoseconds of the wall clock, a piece of the body waits for the client; 0: none does
 	end     warmpoolv1.StreamEnd
 }
 
@@ -80,12 +82,7 @@ func streamHandler(srv any, stream grpc.ServerStream) error {
 	if !first.end {
 		go c.upload(beginning)
 	}
-	select {
-	case <-c.done:
-	case <-stream.Context().Done():
-		c.Cancel(context.Cause(stream.Context()))
-		<-c.done
-	}
+	s.attend(c, r.upstream, who)
 	if c.failure != nil {
 		if misuse := c.misuse.Load(); misuse != nil {
 			c.failure.Reason, c.failure.Detail, c.failure.Err = pool.ReasonInvalidRequest, "the request's body cannot be sent", *misuse
@@ -93,6 +90,54 @@ func streamHandler(srv any, stream grpc.ServerStream) error {
 		return s.refusal(c.failure, first.head)
 	}
 	return stream.SendMsg(&warmpoolv1.StreamResponse{Part: &warmpoolv1.StreamResponse_End{End: &c.end}})
+}
+
+// attend waits until the exchange of c is over, which it is soon when the client is
+// gone. Where the client is there and does not read, that may take as long as it
+// likes, and the upstream's connection with it: the log says so.
+func (s *httpService) attend(c *streamCall, upstream string, who *asker) {
+	look := time.NewTicker(unreadLook)
+	defer look.Stop()
+	unread := false
+	defer func() {
+		if unread {
+			s.unread.streams.Add(-1)
+		}
+	}()
+	for {
+		select {
+		case <-c.done:
+			return
+		case <-c.stream.Context().Done():
+			c.Cancel(context.Cause(c.stream.Context()))
+			<-c.done
+			return
+		case now := <-look.C:
+			since := c.sending.Load()
+			if is := since != 0 && now.Sub(time.Unix(0, since)) >= unreadLook/2; is != unread {
+				unread = is
+				if is {
+					s.unread.streams.Add(1)
+				} else {
+					s.unread.streams.Add(-1)
+				}
+			}
+			if unread && s.unread.often.now() {
+				s.log.Warn("a caller does not read the response that it streams, for which a connection is kept", "upstream", upstream,
+					"caller", who.name, "for", now.Sub(time.Unix(0, since)).Round(time.Second), "such_streams", s.unread.streams.Load())
+			}
+		}
+	}
+}
+
+// unreadLook is how often it is looked whether a client reads. One that has not for
+// half of it is told of.
+const unreadLook = 10 * time.Second
+
+// unread are the streams whose clients do not read.
+type unread struct {
+	streams atomic.Int64
+	often   pauses
 }
 
 // upload hands the request's body over as the client sends it. It ends with the
@@ -176,7 +221,15 @@ func (c *streamCall) Head(head *h1.Head, _ int64) error {
 func (c *streamCall) Body(piece []byte) error {
 	block := messages.Get(len(piece))
 	copy(*block, piece)
-	return c.stream.SendMsg(&dataMessage{block})
+	return c.pass(block)
+}
+
+// pass sends a piece of the body, which waits where the client does not read.
+func (c *streamCall) pass(block *[]byte) error {
+	c.sending.Store(time.Now().UnixNano())
+	err := c.stream.SendMsg(&dataMessage{block})
+	c.sending.Store(0)
+	return err
 }
 
 // Space implements pool.PlacedSink.
@@ -192,7 +245,7 @@ func (c *streamCall) Filled(n int) error {
 	block := c.block
 	c.block = nil
 	*block = (*block)[:n]
-	return c.stream.SendMsg(&dataMessage{block})
+	return c.pass(block)
 }
 
 // End implements pool.Sink.
