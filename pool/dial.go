@@ -51,7 +51,7 @@ func tlsConfig(policy *TLSPolicy, o origin) *tls.Config {
 		ClientSessionCache: tls.NewLRUClientSessionCache(max(1, policy.SessionCache)),
 	}
 	if c.ServerName == "" {
-		c.ServerName = o.host
+		c.ServerName = o.name()
 	}
 	return c
 }

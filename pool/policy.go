@@ -138,7 +138,7 @@ func DefaultPolicy(name, rawURL string) Policy {
 // origin is a policy's URL, taken apart.
 type origin struct {
 	tls      bool
-	host     string // as resolved and verified: no port, no brackets
+	host     string // as resolved: no port, no brackets
 	port     string
 	hostport string // value of the Host field: without the scheme's default port (RFC 9112, 3.2)
 }
@@ -168,17 +168,30 @@ func parseOrigin(raw string) (origin, error) {
 	if o.port == "" {
 		o.port = standard
 	}
-	if n, err := strconv.ParseUint(o.port, 10, 16); err != nil || n == 0 {
+	n, err := strconv.ParseUint(o.port, 10, 16)
+	if err != nil || n == 0 {
 		return origin{}, fmt.Errorf("url %q: port %q must be 1 to 65535", raw, o.port)
 	}
-	o.hostport = o.host
+	o.port = strconv.FormatUint(n, 10) // 080 is 80
+	o.hostport = o.name()
 	if strings.Contains(o.host, ":") {
-		o.hostport = "[" + o.host + "]"
+		o.hostport = "[" + o.hostport + "]"
 	}
 	if o.port != standard {
 		o.hostport += ":" + o.port
 	}
+	// What no request could be sent with is refused here, by the same rules.
+	if err := (&h1.Request{Method: "GET", Target: "/", Host: o.hostport}).Prepare(); err != nil {
+		return origin{}, fmt.Errorf("url %q: %w", raw, err)
+	}
 	return o, nil
+}
+
+// name is the host as others know it: the zone of an IPv6 address means something on
+// this machine alone (RFC 6874, 4).
+func (o *origin) name() string {
+	name, _, _ := strings.Cut(o.host, "%")
+	return name
 }
 
 const maxPreconnect = 3
