@@ -256,7 +256,7 @@ func TestMistakesOfAFormat(t *testing.T) {
 		{"nesting that would end the process", ".toml", "listen = " + strings.Repeat("[", 1<<20), 1, "", "more than 100 deep"},
 		{"more keys than any section has", ".toml", wide.String(), 0, "", "a table holds more than 10000 keys"},
 		{"no syntax", ".yaml", "log:\n  level: [\n", 0, "", "is not YAML: "},
-		{"a tab", ".yaml", "log:\n\tlevel: warn\n", 2, "", "is not YAML: "},
+		{"a tab", ".yaml", "log:\n\tlevel: warn\n", 2, "", "is not YAML: a tab indents this line"},
 		{"no syntax", ".json", "{\n\"log\": }", 2, "", "is not JSON: "},
 		{"a comma too many", ".json", "{\"procs\": 1,\n}", 2, "", "is not JSON: "},
 		{"the end is missing", ".json", "{\n\"log\": {", 2, "", "unexpected end of JSON input"},

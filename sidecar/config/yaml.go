@@ -18,13 +18,13 @@ func (p *problems) decodeYAML(content []byte) *node {
 	case errors.Is(err, io.EOF): // comments only
 		return &node{kind: nodeTable, line: 1}
 	case err != nil:
-		p.yamlError(err)
+		p.yamlError(err, content)
 		return nil
 	}
 	switch err := decoder.Decode(&second); {
 	case errors.Is(err, io.EOF):
 	case err != nil:
-		p.yamlError(err)
+		p.yamlError(err, content)
 		return nil
 	default:
 		p.addAtf(second.Line, "", "", "a second document begins here; a configuration is one document")
@@ -44,12 +44,22 @@ func (p *problems) decodeYAML(content []byte) *node {
 
 var yamlLine = regexp.MustCompile(`^(?:yaml: )?(?:line (\d+): )?`)
 
-// yamlError notes a syntax error, whose line stands in its text only.
-func (p *problems) yamlError(err error) {
+// yamlError notes a syntax error, whose line stands in its text only. A tab that
+// begins an indentation cannot be seen, and the parser does not name it.
+func (p *problems) yamlError(err error, content []byte) {
 	text := err.Error()
 	match := yamlLine.FindStringSubmatch(text)
 	line, _ := strconv.Atoi(match[1])
+	if lines := bytes.Split(content, []byte("\n")); line >= 1 && line <= len(lines) && indentedByTab(lines[line-1]) {
+		p.addAtf(line, "", "", "is not YAML: a tab indents this line, where YAML takes spaces alone")
+		return
+	}
 	p.addAtf(line, "", "", "is not YAML: %s", strings.TrimPrefix(text, match[0]))
+}
+
+func indentedByTab(line []byte) bool {
+	indentation := line[:len(line)-len(bytes.TrimLeft(line, " \t"))]
+	return bytes.IndexByte(indentation, '\t') >= 0
 }
 
 // maxAliased bounds the nodes that aliases stand for, so that a small file cannot
