@@ -109,6 +109,16 @@ func TestRequestsGoAsTheyDoByNetHTTP(t *testing.T) {
 				t.Errorf("got %q, want %q", s.Host, host)
 			}
 		}},
+		{"the zone of an address is not sent", func(t *testing.T, open opener) {
+			s := sees(t, open, func(to *there) *http.Request {
+				r := to.request("GET", "/", nil)
+				r.Host = "[fe80::1%eth0]:81"
+				return r
+			})
+			if s.Host != "[fe80::1]:81" {
+				t.Errorf("got %q", s.Host)
+			}
+		}},
 		{"Request.Host goes before the URL's", func(t *testing.T, open opener) {
 			s := sees(t, open, func(to *there) *http.Request {
 				r := to.request("GET", "/", nil)

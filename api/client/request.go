@@ -74,11 +74,22 @@ func (c *Client) newPlan(ctx context.Context, req *http.Request) (p plan, failur
 	} else if mapped {
 		p.host = strings.TrimSuffix(req.URL.Host, ":")
 	}
+	p.host = withoutZone(p.host)
 	if !isVisible(p.host) {
 		return p, invalid(fmt.Sprintf("Request.Host is %q, must be host or host:port", req.Host))
 	}
 	c.decide(&p)
 	return p, nil
+}
+
+// withoutZone takes the zone out of an IPv6 address, as http.Transport does: it means
+// something on the sender's machine alone (RFC 6874, 4).
+func withoutZone(host string) string {
+	end := strings.LastIndexByte(host, ']')
+	if start := strings.IndexByte(host, '%'); host != "" && host[0] == '[' && 0 < start && start < end {
+		return host[:start] + host[end:]
+	}
+	return host
 }
 
 // decide settles what the fields say.
