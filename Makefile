@@ -128,7 +128,7 @@ fuzz: ## Fuzz each target for FUZZTIME (10s)
 BENCHFLAGS ?=
 
 .PHONY: bench
-bench: ## Measure: codec, engine and client (BENCH selects), then warmpool beside HAProxy, against the targets (about 9 minutes)
+bench: ## Measure: codec, engine and client (BENCH selects), then warmpool beside HAProxy, against the targets (about 7 minutes)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./pool/... ./api/client
 	go run ./cmd/warmpool-bench $(BENCHFLAGS)
 
