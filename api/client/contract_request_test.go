@@ -40,6 +40,14 @@ func sees(t *testing.T, open opener, ask func(to *there) *http.Request) seen {
 	return s
 }
 
+// wantLength asserts that s came with this body, its length declared, and no trailers.
+func wantLength(t *testing.T, s seen, body string) {
+	t.Helper()
+	if s.body != body || s.ContentLength != int64(len(body)) || len(s.TransferEncoding) > 0 || len(s.Trailer) > 0 {
+		t.Errorf("got %q, length %d, %q, trailers %v", s.body, s.ContentLength, s.TransferEncoding, s.Trailer)
+	}
+}
+
 // plain is a GET of a path, with fields.
 func plain(path string, fields http.Header) func(*there) *http.Request {
 	return func(to *there) *http.Request {
@@ -209,9 +217,7 @@ func TestRequestsGoAsTheyDoByNetHTTP(t *testing.T) {
 				r.Header.Set("Trailer", "X-None")
 				return r
 			})
-			if s.body != "12345" || s.ContentLength != 5 || len(s.TransferEncoding) > 0 || len(s.Trailer) > 0 {
-				t.Errorf("got %q, length %d, %q, trailers %v", s.body, s.ContentLength, s.TransferEncoding, s.Trailer)
-			}
+			wantLength(t, s, "12345")
 		}},
 		{"trailers of a body of known length are left out", func(t *testing.T, open opener) {
 			s := sees(t, open, func(to *there) *http.Request {
@@ -219,9 +225,7 @@ func TestRequestsGoAsTheyDoByNetHTTP(t *testing.T) {
 				r.Trailer = http.Header{"X-Sum": {"7"}}
 				return r
 			})
-			if s.body != "12345" || s.ContentLength != 5 || len(s.TransferEncoding) > 0 || len(s.Trailer) > 0 {
-				t.Errorf("got %q, length %d, %q, trailers %v", s.body, s.ContentLength, s.TransferEncoding, s.Trailer)
-			}
+			wantLength(t, s, "12345")
 			wantHeader(t, s.Header, "Trailer")
 		}},
 		{"trailers without a body are left out", func(t *testing.T, open opener) {
@@ -230,9 +234,7 @@ func TestRequestsGoAsTheyDoByNetHTTP(t *testing.T) {
 				r.Trailer = http.Header{"X-Sum": {"7"}}
 				return r
 			})
-			if s.body != "" || s.ContentLength != 0 || len(s.TransferEncoding) > 0 || len(s.Trailer) > 0 {
-				t.Errorf("got %q, length %d, %q, trailers %v", s.body, s.ContentLength, s.TransferEncoding, s.Trailer)
-			}
+			wantLength(t, s, "")
 			wantHeader(t, s.Header, "Trailer")
 		}},
 		{"a large body arrives whole", func(t *testing.T, open opener) {

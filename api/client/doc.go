@@ -58,8 +58,8 @@
 // request whose body has a known length, or that has none, are left out in silence:
 // set ContentLength to -1), Content-Length, Expect: 100-continue, the default
 // User-Agent, gzip (asked for and undone unless the caller does either, or
-// [DisableCompression] says not to), and never changes a request. It differs in what belongs to a connection, which is
-// the sidecar's:
+// [DisableCompression] says not to), and never changes a request. It differs in what
+// belongs to a connection, which is the sidecar's:
 //
 //   - Whether TLS is used is the upstream's configuration, not the URL's scheme,
 //     unless [Origins] makes it so. A response has no TLS state.

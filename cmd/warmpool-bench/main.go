@@ -68,8 +68,9 @@ const (
 )
 
 const helpHead = `Measures warmpool beside HAProxy and httputil.ReverseProxy in one run: ratios
-first, then figures, as tables; then what a modest caller sees beside a greedy one, and what telemetry costs; and at the
-end the targets and what was reached. A run takes about six minutes; leave the machine alone meanwhile.
+first, then figures, as tables; then what a modest caller sees beside a greedy
+one, and what telemetry costs; and at the end the targets and what was reached.
+A run takes about six minutes; leave the machine alone meanwhile.
 
     warmpool-bench [flags]
 
